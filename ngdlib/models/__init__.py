@@ -1,0 +1,1 @@
+"""Networks, finite and infinitely wide."""
