@@ -41,11 +41,10 @@ $(READY): requirements.txt pyproject.toml
 .venv: $(READY) ## make the environment
 
 .PHONY: lock
-LOCK := uv pip compile pyproject.toml --universal --all-extras --group site --group test --no-annotate --no-header -o requirements.txt
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group site --group test --no-annotate --no-header
 lock: $(READY) ## remake requirements.txt, taking the newest versions that pyproject.toml allows
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group site \
-	  --group test --no-annotate --no-header --quiet --upgrade > $(VENV)/lock.txt
-	@{ echo "# Remade by \`make lock\`: $(LOCK)"; cat $(VENV)/lock.txt; } > requirements.txt
+	@$(BIN)/$(LOCK) --quiet --upgrade > $(VENV)/lock.txt
+	@{ echo "# Remade by \`make lock\`: $(LOCK) --upgrade"; cat $(VENV)/lock.txt; } > requirements.txt
 
 .PHONY: help
 help: ## list the targets

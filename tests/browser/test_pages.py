@@ -40,8 +40,10 @@ def test_pages_open_without_errors_and_ask_nobody_else(site: str, shared: Browse
     for path in ALL:
         page = shared.new_page()
         watched = Watched(page)
-        page.goto(site + path, wait_until="load")
-        page.mouse.wheel(0, 100_000)
+        page.goto(site + path)
+        # The first page passes on to the book's: scrolled while it does, Chromium never answers.
+        page.wait_for_url(site + ("book/index.html" if path == "index.html" else path))
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
         page.wait_for_timeout(100)
         problems[path] = watched.problems
         page.close()

@@ -37,3 +37,12 @@ def test_its_pictures_are_there_and_light():
 def test_its_folders_and_files_exist():
     for name in re.findall(r"`([A-Za-z_./-]+/|[A-Z][A-Za-z-]+(?:\.cff)?|_config\.yml)`", TEXT):
         assert (ROOT / name).exists(), name
+
+
+def test_the_lock_says_how_it_is_remade():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (command,) = re.findall(r"(?m)^LOCK := (uv pip compile .*)$", makefile)
+    first, *packages = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    assert first == f"# Remade by `make lock`: {command} --upgrade"
+    assert not [p for p in packages if p.startswith("tensorflow")]
+    assert all("==" in p for p in packages)
