@@ -2,24 +2,15 @@
 
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ngdlib.exercises import ch01
 
+from .verdicts import printed, verdicts
 
-def printed(label):
-    """The text of a solution as the page has it, and its code."""
-    page = (Path(__file__).parents[2] / "book/01-foundations/gradient_descent.md").read_text(
-        encoding="utf-8"
-    )
-    text = re.search(rf":label: {label}\n(.*?)\n```{{code-cell}}", page, re.S)[1]
-    names = {"np": np}
-    for code in re.findall(r"```python\n(.*?)```", text, re.S):
-        exec(code, names)
-    return text, names
+PAGE = "01-foundations/gradient_descent.md"
 
 
 def solution(a, g):
@@ -89,59 +80,27 @@ STEPS = [
     (24, "eigenvalue 2"),
     (7, "Solve factor"),
 ]
+EXERCISES = [
+    (ch01.check_layer_kernel, [solution, by_loops, four_axes], KERNELS),
+    (ch01.check_largest_step, [10, 10.0, np.float64(2 * 40 / 8)], LARGEST),
+    (ch01.check_steps, [93, 93.0, math.ceil(math.log(100) / (2 * math.log(81 / 79)))], STEPS),
+]
+test_verdicts = verdicts(*EXERCISES)
 
 
-@pytest.mark.parametrize("answer", [solution, by_loops, four_axes])
-def test_layer_kernel_right(answer):
-    assert ch01.check_layer_kernel(answer)
+@pytest.mark.parametrize(("check", "_", "wrong"), EXERCISES)
+def test_messages_are_all_different(check, _, wrong):
+    assert len({check(answer).message for answer, _ in wrong}) == len(wrong)
 
 
-@pytest.mark.parametrize("answer", [10, 10.0, np.float64(2 * 40 / 8)])
-def test_largest_step_right(answer):
-    assert ch01.check_largest_step(answer)
-
-
-@pytest.mark.parametrize("answer", [93, 93.0, math.ceil(math.log(100) / (2 * math.log(81 / 79)))])
-def test_steps_right(answer):
-    assert ch01.check_steps(answer)
+def test_the_right_number_of_steps_is_the_least():
     assert (79 / 81) ** (2 * 93) <= 0.01 < (79 / 81) ** (2 * 92)
 
 
-CASES = [
-    (check, answer, words)
-    for check, cases in [
-        (ch01.check_layer_kernel, KERNELS),
-        (ch01.check_largest_step, LARGEST),
-        (ch01.check_steps, STEPS),
-    ]
-    for answer, words in cases
-]
-
-
-@pytest.mark.parametrize(("check", "answer", "words"), CASES)
-def test_wrong_answers_get_their_own_message(check, answer, words):
-    verdict = check(answer)
-    assert verdict.right is False
-    assert words in verdict.message
-
-
-def test_messages_are_all_different():
-    for check in {case[0] for case in CASES}:
-        said = [check(a).message for c, a, _ in CASES if c is check]
-        assert len(set(said)) == len(said)
-
-
-@pytest.mark.parametrize(
-    "check", [ch01.check_layer_kernel, ch01.check_largest_step, ch01.check_steps]
-)
-def test_no_answer_yet(check):
-    assert check(None).right is None
-
-
 def test_printed_solutions_are_right():
-    _, names = printed("sol-gd-hadamard")
+    _, names = printed(PAGE, "sol-gd-hadamard")
     assert ch01.check_layer_kernel(names["layer_kernel"])
-    text, _ = printed("sol-gd-largest")
+    text, _ = printed(PAGE, "sol-gd-largest")
     assert ch01.check_largest_step(float(re.search(r"2N/.* = 80/8 = (\d+)\$", text)[1]))
-    text, _ = printed("sol-gd-steps")
+    text, _ = printed(PAGE, "sol-gd-steps")
     assert ch01.check_steps(float(re.search(r"the (\d+)rd step", text)[1]))

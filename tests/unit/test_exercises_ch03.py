@@ -1,23 +1,14 @@
 """The checks of chapter 3 know the right answers, other forms of them, and the named mistakes."""
 
 import re
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from ngdlib.exercises import ch03
 
+from .verdicts import BOOK, verdicts
+
 RIGHT = ["hessian", "score", "hessian", "none", "both"]
-
-
-@pytest.mark.parametrize(
-    "answer", [RIGHT, tuple(RIGHT), ["Hessian", " score", "HESSIAN", "None", "both "]]
-)
-def test_exact_right(answer):
-    assert ch03.check_exact(answer)
-
-
 EXACT = [
     ([*RIGHT[:k], word, *RIGHT[k + 1 :]], ch03._MESSAGES[k, word])
     for k in range(5)
@@ -28,13 +19,6 @@ EXACT = [
     (RIGHT[:3], "list of 5 words"),
     (["hesse", *RIGHT[1:]], "the words are"),
 ]
-
-
-@pytest.mark.parametrize("answer", [(36, 648, 1), [36.0, 2 * 6**4 / 4, 2**2 / 4]])
-def test_weight_right(answer):
-    assert ch03.check_weight(answer)
-
-
 WEIGHT = [
     ((36, 2592, 4), "one label"),
     ((36, 162, 0.25), "1/S^2"),
@@ -49,13 +33,6 @@ WEIGHT = [
     ((1, 2, 3), "J = 2 w"),
     (36, "shape"),
 ]
-
-
-@pytest.mark.parametrize("answer", [16, 16.0, np.float64(2) / 50 / 0.05**2])
-def test_labels_right(answer):
-    assert ch03.check_labels(answer)
-
-
 LABELS = [
     (800, "all labels together"),
     (8, "not 1"),
@@ -68,32 +45,19 @@ LABELS = [
     (17, "relative variance of a mean"),
 ]
 
-CASES = [
-    (check, answer, words)
-    for check, cases in [
-        (ch03.check_exact, EXACT),
-        (ch03.check_weight, WEIGHT),
-        (ch03.check_labels, LABELS),
-    ]
-    for answer, words in cases
-]
-
-
-@pytest.mark.parametrize(("check", "answer", "words"), CASES)
-def test_wrong_answers_get_their_own_message(check, answer, words):
-    verdict = check(answer)
-    assert verdict.right is False
-    assert words in verdict.message
-
-
-@pytest.mark.parametrize("check", [ch03.check_exact, ch03.check_weight, ch03.check_labels])
-def test_no_answer_yet(check):
-    assert check(None).right is None
+test_verdicts = verdicts(
+    (
+        ch03.check_exact,
+        [RIGHT, tuple(RIGHT), ["Hessian", " score", "HESSIAN", "None", "both "]],
+        EXACT,
+    ),
+    (ch03.check_weight, [(36, 648, 1), [36.0, 2 * 6**4 / 4, 2**2 / 4]], WEIGHT),
+    (ch03.check_labels, [16, 16.0, np.float64(2) / 50 / 0.05**2], LABELS),
+)
 
 
 def test_printed_solutions_are_right():
-    page = Path(__file__).parents[2] / "book/01-foundations/sampled_fisher.md"
-    text = page.read_text(encoding="utf-8")
+    text = (BOOK / "01-foundations/sampled_fisher.md").read_text("utf-8")
     words = re.search(r'`(\["hessian".*?\])`', text)[1]
     assert ch03.check_exact(eval(words))
     F = re.search(r"so \$F = (\d+)\$", text)[1]

@@ -1,14 +1,14 @@
 """The checks of chapter 11 know the right answers, other forms of them, and the named mistakes."""
 
 import re
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from ngdlib.exercises import ch11
 from ngdlib.fisher import FISHERS
 from ngdlib.fisher.layerwise import Layerwise
+
+from .verdicts import BOOK, verdicts
 
 J, N, SIZES = ch11.problem()
 F = J.T @ J / N
@@ -29,21 +29,14 @@ def pattern(sigma):
     return F * np.array(sigma)[np.ix_(LAYER, LAYER)]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        F * (GROUP[:, None] == GROUP),
-        F + BLIND,
-        (F + BLIND).tolist(),
-        pattern([[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]]),
-        7 * (F + 2 * BLIND),
-        Coupled(**vars(FISHERS["block_tridiagonal"])),
-    ],
-)
-def test_own_metric_right(answer):
-    assert ch11.check_own_metric(answer)
-
-
+RIGHT = [
+    F * (GROUP[:, None] == GROUP),
+    F + BLIND,
+    (F + BLIND).tolist(),
+    pattern([[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]]),
+    7 * (F + 2 * BLIND),
+    Coupled(**vars(FISHERS["block_tridiagonal"])),
+]
 OWN = [
     (np.eye(P), "gradient descent"),
     (np.diag(np.diag(F)), "diagonal metric"),
@@ -66,13 +59,6 @@ OWN = [
     (F**2, "eigenvalues on the training set differ"),
     ("exact", "not str"),
 ]
-
-
-@pytest.mark.parametrize("answer", [10060 / 30, 335.33, np.float64(1006) / 3])
-def test_cut_right(answer):
-    assert ch11.check_cut(answer)
-
-
 CUT = [
     (10060, "trace"),
     (1002, "full rank"),
@@ -84,13 +70,6 @@ CUT = [
     (334.33, "One of the layers"),
     (340, "Add the ranks"),
 ]
-
-
-@pytest.mark.parametrize("answer", [(4, 0.75, 2 / 9, 5 / 9), [4.0, 3 / 4, 0.2222, 0.5556]])
-def test_spectrum_right(answer):
-    assert ch11.check_spectrum(answer)
-
-
 SPECTRUM = [
     ((4, 0.75, 0.25, 0.75), "1/alpha is the best"),
     ((4, 3, 2 / 9, 5 / 9), "relative"),
@@ -105,32 +84,15 @@ SPECTRUM = [
     ((1, 1, 1, 1), "one by one"),
 ]
 
-CASES = [
-    (check, answer, words)
-    for check, cases in [
-        (ch11.check_own_metric, OWN),
-        (ch11.check_cut, CUT),
-        (ch11.check_spectrum, SPECTRUM),
-    ]
-    for answer, words in cases
-]
-
-
-@pytest.mark.parametrize(("check", "answer", "words"), CASES)
-def test_wrong_answers_get_their_own_message(check, answer, words):
-    verdict = check(answer)
-    assert verdict.right is False
-    assert words in verdict.message
-
-
-@pytest.mark.parametrize("check", [ch11.check_own_metric, ch11.check_cut, ch11.check_spectrum])
-def test_no_answer_yet(check):
-    assert check(None).right is None
+test_verdicts = verdicts(
+    (ch11.check_own_metric, RIGHT, OWN),
+    (ch11.check_cut, [10060 / 30, 335.33, np.float64(1006) / 3], CUT),
+    (ch11.check_spectrum, [(4, 0.75, 2 / 9, 5 / 9), [4.0, 3 / 4, 0.2222, 0.5556]], SPECTRUM),
+)
 
 
 def test_printed_solutions_are_right():
-    page = Path(__file__).parents[2] / "book/02-approximations/isotropy.md"
-    text = page.read_text(encoding="utf-8")
+    text = (BOOK / "02-approximations/isotropy.md").read_text("utf-8")
     codes = re.findall(r"```python\n(.*?)```", text, re.S)
     names = {"np": np, "ch11": ch11}
     for code in codes:
