@@ -11,39 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from .prepare import Data, from_arrays
+from .prepare import Data, from_arrays, loader
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error)
 _DIGITS = Path(__file__).parent.parent / "data" / "digits.npz"
 
 
-def digits(
-    classes: Sequence[int] | None = (0, 1),
-    train: int | None = 100,
-    test: int | None = 50,
-    seed: int = 0,
-    *,
-    loss: str = "squared_error",
-    dtype: Any = np.float64,
-) -> Data:
+@loader
+def digits() -> tuple[np.ndarray, ...]:
     """The 1797 handwritten digits of 8 x 8 pixels that come with the package; M_0 = 64.
 
     Drawn, normalised and given targets as `from_arrays` says. The pixels are integers 0 .. 16,
     converted to floats. About 180 images of each of the classes 0 .. 9; None means all classes.
     Source: E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, CC BY 4.0.
     """
-    x, y = (read_npz(_DIGITS)[key] for key in ("x", "y"))
-    return from_arrays(
-        x,
-        y,
-        classes=classes,
-        train=train,
-        test=test,
-        seed=seed,
-        loss=loss,
-        dtype=dtype,
-        name="digits",
-    )
+    arrays = read_npz(_DIGITS)
+    return arrays["x"], arrays["y"]
 
 
 def npz(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -96,6 +96,52 @@ def from_arrays(
         y_test,
         tuple(c.item() for c in kept),
     )
+
+
+class Loader(Protocol):
+    """What draws from one data set: every choice is that of `from_arrays`."""
+
+    def __call__(
+        self,
+        classes: Sequence | None = ...,
+        train: int | None = ...,
+        test: int | None = ...,
+        seed: int = ...,
+        *,
+        loss: str = ...,
+        dtype: Any = ...,
+    ) -> Data: ...
+
+
+def loader(read: Callable[[], tuple[Array, ...]]) -> Loader:
+    """The loader of a data set, from a function that reads its x, y and perhaps x_test, y_test.
+
+    It has that function's name and description; unless told otherwise it draws 100 and 50 samples of 0 and 1.
+    """
+
+    def load(
+        classes: Sequence | None = (0, 1),
+        train: int | None = 100,
+        test: int | None = 50,
+        seed: int = 0,
+        *,
+        loss: str = "squared_error",
+        dtype: Any = np.float64,
+    ) -> Data:
+        return from_arrays(
+            *read(),
+            classes=classes,
+            train=train,
+            test=test,
+            seed=seed,
+            loss=loss,
+            dtype=dtype,
+            name=read.__name__,
+        )
+
+    for what in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(load, what, getattr(read, what))
+    return load
 
 
 def targets(
