@@ -9,8 +9,8 @@ with G_bar and K' = J' (F_hat + rho)^-1 J^T / N frozen at their values at the st
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,8 +20,16 @@ from .damping import Factored, Relative, check, is_zero
 from .fisher import Fisher, find
 from .isotropy import optimal_learning_rate
 from .layers import gradient
-from .models.mlp import MLP, Params, check_finite
 from .solve import Method, natural_gradient, precondition, response
+
+
+class Network(Hashable, Protocol):
+    """What a network is to the loop: an `MLP`, or any of `models.autodiff`."""
+
+    def apply(self, params: Any, x: Array) -> Array: ...
+    def linearise(self, params: Any, x: Array) -> tuple[Array, Sequence]: ...
+    def update(self, params: Any, step: Sequence[Array], learning_rate: Any) -> Any: ...
+    def named(self, params: Any) -> dict[str, Array]: ...
 
 
 class History(NamedTuple):
@@ -39,7 +47,7 @@ class History(NamedTuple):
     f_test: np.ndarray
     learning_rate: float
     alpha: float  # trace of G_bar / N C at the start
-    params: Params  # at the end
+    params: Any  # at the end, or the last that could be computed
 
 
 def predict(
@@ -106,8 +114,8 @@ def _linearised(
 
 
 def train(
-    net: MLP,
-    params: Params,
+    net: Network,
+    params: Any,
     data: Any,
     *,
     method: Method,
@@ -122,8 +130,11 @@ def train(
     """Train on all of `data` at once, and predict the same run in closed form.
 
     Args:
-        params: from `net.init`; their array library and precision are those of the run.
-        data: a `Data`: x_train, y_train, x_test, y_test. Targets fit the loss.
+        net, params: an `MLP` and what its `init` gives, or any network of `models.autodiff` with its
+            parameters, which stay as they are. Their array library, precision and devices are those
+            of the run.
+        data: a `Data`: x_train, y_train, x_test, y_test. Targets fit the loss. JAX arrays whose
+            samples are spread over devices stay spread.
         learning_rate: eta, or "optimal": 2 / (lambda_min + lambda_max) of G_bar at the start.
         loss: "squared_error", "softmax" or "logistic".
         fisher: "exact"; or a modifier of the loss, such as
@@ -141,47 +152,54 @@ def train(
         raise ValueError(f"unknown loss {loss!r}; there are {', '.join(likelihood.LOSSES)}")
     _check_steps(steps)
     damping = check(damping)
-    check_finite(params)
-    xp, dtype = namespace(params[0][0]), params[0][0].dtype
+    for name, array in net.named(params).items():
+        if is_false(namespace(array).isfinite(array).all()):
+            raise ValueError(f"{name} hold NaN or infinity")
+    xp, dtype = namespace(array), array.dtype
     x, y, x_test, y_test = (_like(array, xp, dtype) for array in data[:4])
     root = _root(loss, fisher)
 
     start, layers = net.linearise(params, x)
     f_test, test_layers = net.linearise(params, x_test)
     y, y_test = _targets(loss, start, y), _targets(loss, f_test, y_test)
-    R, _ = root(0)(start, y)
-    folded = layers if loss == "squared_error" and fisher == "exact" else likelihood.fold(layers, R)
-    G = response(method, folded, damping=damping)
+    plain = loss == "squared_error" and root is None
+    R, _ = (root(0) if root else likelihood.LOSSES[loss])(start, y)
+    G = response(method, layers if plain else likelihood.fold(layers, R), damping=damping)
     matrix = np.asarray(G, dtype=np.float64).reshape(G.shape[0] * G.shape[1], -1)
     eta = _learning_rate(learning_rate, matrix)
     predicted = None
-    if loss == "squared_error" and fisher == "exact":
+    if plain:
         start_from = (layers, test_layers) if kernels is None else kernels
         K = response(method, *start_from, damping=damping)
         G = G if kernels is None else response(method, kernels[0], damping=damping)
         predicted = _linearised(G, K, start, f_test, y, eta, steps)
 
-    step = _compiled(net, method, damping, loss, fisher, xp)
+    step: Callable = functools.partial(_step, net, method, loss)
+    if xp is not np:
+        step, params = _program(net, method, loss, is_zero(damping)), _copy(params)
     outputs = [(start, f_test)]
     for t in range(steps):
+        f = outputs[-1][0]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            drawn = root(t)(f, y) if root else None
             try:
-                params = step(params, x, y, eta, t)
+                params, *after = step(params, x, y, x_test, eta, damping, drawn)
             except ValueError:
-                if abs(outputs[-1][0]).max() < 1e6 * (1 + abs(start).max()):
+                if abs(f).max() < 1e6 * (1 + abs(start).max()):
                     raise
-                params = [(W * np.nan, None if b is None else b * np.nan) for W, b in params]
-            outputs.append((net.apply(params, x), net.apply(params, x_test)))
+                after = [start * np.nan, f_test * np.nan]
+            outputs.append((after[0], after[1]))
         if progress:
+            np.asarray(after[0])  # JAX runs ahead: wait for it only where somebody watches
             progress(t + 1)
     return _history(loss, outputs, predicted, y, y_test, eta, matrix, params)
 
 
-def _root(loss: str, fisher: str | Callable) -> Callable[[int], likelihood.Likelihood]:
-    """The square root of the Hessian to use at a step: a new sample of labels at each."""
+def _root(loss: str, fisher: str | Callable) -> Callable[[int], likelihood.Likelihood] | None:
+    """The square root of the Hessian to use at a step, a new sample of labels at each; None: the loss's own."""
     base = likelihood.LOSSES[loss]
     if fisher == "exact":
-        return lambda t: base
+        return None
     if fisher == "empirical":
         return lambda t: likelihood.empirical(base)
     if fisher == "monte_carlo":
@@ -192,44 +210,49 @@ def _root(loss: str, fisher: str | Callable) -> Callable[[int], likelihood.Likel
 
 
 def _step(
-    net: MLP,
+    net: Network,
     method: Fisher,
     loss: str,
-    fisher: Any,
-    params: Params,
+    params: Any,
     x: Array,
     y: Array,
+    x_test: Array,
     eta: Any,
     damping: Any,
-    t: int,
-) -> Params:
+    drawn: Any,
+) -> tuple[Any, Array, Array]:
+    """The parameters after one step, and the outputs there; `drawn`: R and u if not the loss's own."""
     f, layers = net.linearise(params, x)
-    if loss == "squared_error" and fisher == "exact":
-        return net.update(params, natural_gradient(method, layers, f - y, damping=damping), eta)
-    R, u = _root(loss, fisher)(t)(f, y)
-    if u is not None:
-        step = natural_gradient(method, likelihood.fold(layers, R), u, damping=damping)
-        return net.update(params, step, eta)
     S, v = likelihood.LOSSES[loss](f, y)
-    df = gradient(likelihood.fold(layers, S), v)
-    step = precondition(method, likelihood.fold(layers, R), df, damping=damping)
-    return net.update(params, step, eta)
+    R, u = (S, v) if drawn is None else drawn
+    if drawn is None and loss == "squared_error":
+        step = natural_gradient(method, layers, v, damping=damping)
+    elif u is not None:
+        step = natural_gradient(method, likelihood.fold(layers, R), u, damping=damping)
+    else:
+        df = gradient(likelihood.fold(layers, S), v)
+        step = precondition(method, likelihood.fold(layers, R), df, damping=damping)
+    params = net.update(params, step, eta)
+    return params, net.apply(params, x), net.apply(params, x_test)
 
 
-def _compiled(net: MLP, method: Fisher, damping: Any, loss: str, fisher: Any, xp: Any) -> Callable:
-    """One training step. On JAX one compiled program, whatever the damping and the step size; a
-    sampled Fisher draws its labels outside of it."""
-    static = is_zero(damping)
-    run = functools.partial(_step, net, method, loss, fisher)
-    if xp is np or fisher != "exact":
-        return lambda params, x, y, eta, t: run(params, x, y, eta, damping, t)
+@functools.lru_cache(maxsize=16)
+def _program(net: Network, method: Fisher, loss: str, undamped: bool) -> Callable:
+    """`_step` as one compiled program, whatever the step size and the damping. It takes the
+    parameters' memory for the new ones; labels are drawn outside of it."""
     import jax
 
-    if static:
-        compiled = jax.jit(lambda params, x, y, eta: run(params, x, y, eta, 0.0, 0))
-        return lambda params, x, y, eta, t: compiled(params, x, y, eta)
-    compiled = jax.jit(lambda params, x, y, eta, rho: run(params, x, y, eta, rho, 0))
-    return lambda params, x, y, eta, t: compiled(params, x, y, eta, damping)
+    def step(params: Any, x: Array, y: Array, x_test: Array, eta: Any, rho: Any, drawn: Any) -> Any:
+        return _step(net, method, loss, params, x, y, x_test, eta, 0.0 if undamped else rho, drawn)
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _copy(params: Any) -> Any:
+    """The caller's parameters again, in memory that the loop may take."""
+    import jax
+
+    return jax.tree.map(lambda p: p.copy(), params)
 
 
 def _check_steps(steps: Any) -> None:
@@ -238,12 +261,14 @@ def _check_steps(steps: Any) -> None:
 
 
 def _like(array: Any, xp: Any, dtype: Any) -> Array:
-    array = np.asarray(array)
+    if not hasattr(array, "__array_namespace__"):
+        array = np.asarray(array)
     if array.size == 0:
         raise ValueError("the data are empty: there is no sample to train or to test on")
     if array.ndim == 1 and np.isdtype(array.dtype, "integral"):
         return xp.asarray(array)  # labels
-    if not np.isfinite(as_floating(array)).all():
+    array = as_floating(array)
+    if not namespace(array).isfinite(array).all():
         raise ValueError("the data hold NaN or infinity")
     return xp.asarray(array, dtype=dtype)
 
@@ -276,7 +301,7 @@ def _history(
     y_test: Array,
     eta: float,
     G: np.ndarray,
-    params: Params,
+    params: Any,
 ) -> History:
     targets = [np.asarray(t, dtype=None if t.ndim == 1 else np.float64) for t in (y, y_test)]
     runs = [np.stack([np.asarray(f[k], dtype=np.float64) for f in outputs]) for k in (0, 1)]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, as_floating, is_false, namespace
+from ..arrays import Array, as_floating, namespace
 from ..layers import Kernel, Layer, empirical_kernels
 
 Params = list[tuple[Array, Array | None]]
@@ -171,6 +171,15 @@ class MLP:
             out.append((new, None if b is None else b - learning_rate * dW[:, -1]))
         return out
 
+    def named(self, params: Params) -> dict[str, Array]:
+        """The parameters by name, as errors call them."""
+        names = {}
+        for l, (W, b) in enumerate(params, 1):
+            names[f"the weights of layer {l}"] = W
+            if b is not None:
+                names[f"the biases of layer {l}"] = b
+        return names
+
     def _scale(self, layer: int) -> Any:
         return (self.weight_variance / self.widths[layer]) ** 0.5
 
@@ -232,14 +241,6 @@ def narrow(params: Params, widths: Sequence[Any]) -> Params:
         rows, columns = xp.arange(W.shape[0]) < o, xp.arange(W.shape[1]) < i
         out.append((W * (rows[:, None] & columns), None if b is None else b * rows))
     return out
-
-
-def check_finite(params: Params) -> None:
-    """Raises a ValueError that names the layer if a parameter is NaN or infinite."""
-    for l, (W, b) in enumerate(params, 1):
-        for name, array in (("weights", W), ("biases", b)):
-            if array is not None and is_false(namespace(array).isfinite(array).all()):
-                raise ValueError(f"the {name} of layer {l} hold NaN or infinity")
 
 
 def _times(g: Array, W: Array) -> Array:

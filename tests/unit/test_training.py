@@ -98,6 +98,75 @@ def test_jax_trains_like_numpy_and_flips_nothing():
     assert params[0][0].dtype == "float32"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("kfac", {}),
+        ("exact", {"loss": "softmax"}),
+        ("unit_wise", {"loss": "softmax", "fisher": "monte_carlo"}),
+    ],
+)
+def test_any_network_trains_like_the_one_written_by_hand(method, options):
+    jax = pytest.importorskip("jax")
+    from ngdlib.models import autodiff
+
+    data = LABELS if options else DATA
+    options = {"damping": 0.1, "steps": 3, **options}
+    with jax.enable_x64(True):
+        params = NET.init(0, xp=jax.numpy)
+        tree = {"first": params[0][0], "rest": [W for W, _ in params[1:]]}
+
+        def apply(tree, x):
+            return NET.apply([(tree["first"], None), *((W, None) for W in tree["rest"])], x)
+
+        want = ngdlib.train(NET, params, data, method=method, **options)
+        net = autodiff.network(apply, tree, jax.numpy.asarray(DATA.x_train))
+        got = ngdlib.train(net, tree, data, method=method, **options)
+        broken = {**tree, "first": tree["first"] * np.nan}
+        with pytest.raises(ValueError, match="first hold NaN or infinity"):
+            ngdlib.train(net, broken, data, method=method, **options)
+    for name, a, b in zip(want._fields[:-1], want, got, strict=False):
+        assert np.allclose(a, b, rtol=1e-8, atol=1e-10, equal_nan=True), name
+    assert np.allclose(got.params["rest"][1], want.params[2][0])
+
+
+@pytest.mark.slow
+def test_one_program_for_every_damping_and_step_size(monkeypatch):
+    jax = pytest.importorskip("jax")
+    traced = []
+
+    def counting(*arguments, **options):
+        traced.append(options["damping"])
+        return ngdlib.natural_gradient(*arguments, **options)
+
+    monkeypatch.setattr("ngdlib.training.natural_gradient", counting)
+    net = ngdlib.MLP((6, 33, 33, 2), "tanh")  # of this test alone: programs are kept
+    params = net.init(0, xp=jax.numpy, dtype="float32")
+    for damping, eta in ((0.1, 0.2), (0.2, 0.2), (0.3, 0.1), (1e-3, "optimal")):
+        ngdlib.train(net, params, DATA, method="kfac", damping=damping, learning_rate=eta, steps=3)
+    assert len(traced) == 1
+    for c in (0.1, 0.2):
+        ngdlib.train(net, params, DATA, method="kfac", damping=ngdlib.damping.factored(c), steps=3)
+    assert len(traced) == 2  # another kind of damping is another program, its number is not
+
+
+def test_the_loop_takes_its_own_buffers_and_leaves_the_callers():
+    jax = pytest.importorskip("jax")
+    from ngdlib import training
+
+    params = NET.init(0, xp=jax.numpy, dtype="float32")
+    before = np.asarray(params[1][0]).copy()
+    history = ngdlib.train(NET, params, DATA, method="exact", damping=0.1, steps=2)
+    assert (np.asarray(params[1][0]) == before).all()
+    assert not history.params[1][0].is_deleted()
+    program = training._program(NET, ngdlib.FISHERS["exact"], "squared_error", False)
+    own = training._copy(params)
+    x, y, x_test = (jax.numpy.asarray(a, "float32") for a in DATA[:3])
+    program(own, x, y, x_test, 0.1, 0.1, None)
+    assert all(W.is_deleted() for W, _ in own)
+
+
 # ------------------------------------------------------------------ likelihoods and damping
 
 
