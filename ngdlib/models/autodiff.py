@@ -123,6 +123,10 @@ class Network:
             lambda p, s: (p - learning_rate * s).astype(p.dtype), params, self.tree(step)
         )
 
+    def named(self, params: Params) -> dict[str, Array]:
+        """The parameters by name."""
+        return dict(zip(self.names, self._leaves(params), strict=True))
+
     def _leaves(self, params: Params) -> list[Array]:
         leaves, treedef = jax.tree.flatten(params)
         if treedef != self.treedef:
