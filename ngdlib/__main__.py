@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -23,17 +24,26 @@ from .models.infinite import infinite_kernels
 from .models.mlp import ACTIVATIONS, MLP, Params
 from .training import History, train
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10")
 COLUMNS = ("train_accuracy", "train_loss", "test_accuracy", "test_loss")
+DATASETS = datasets.DATASETS
+NETWORK = ("depth", "activation", "weight_variance", "bias_variance")
+# What belongs to one method alone: option -> the method, and the keyword there.
+OWN = {
+    "normalisation": ("kfac", "normalisation"),
+    "block_size": ("mini_block", "size"),
+    "pseudo_inverse": ("block_tridiagonal", "pseudo_inverse"),
+}
 
 
 def _damping(text: str) -> Any:
+    kinds: dict[str, Callable[[float], Any]] = {
+        "": dampings.check,
+        "factored": dampings.factored,
+        "relative": dampings.relative,
+    }
     kind, _, number = text.rpartition(":")
     try:
-        make = {"": dampings.check, "factored": dampings.factored, "relative": dampings.relative}[
-            kind
-        ]
-        return make(float(number))
+        return kinds[kind](float(number))
     except (KeyError, ValueError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is none of: a number >= 0, factored:NUMBER, relative:NUMBER"
@@ -75,10 +85,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m ngdlib", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
-    formatter = argparse.ArgumentDefaultsHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
-        "train", help="train, and print the table of the run", formatter_class=formatter
+        "train",
+        help="train, and print the table of the run",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
 
     data = run.add_argument_group("data")
@@ -173,8 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(o: argparse.Namespace) -> None:
     for path in (o.json, o.save_data, o.save_params, o.save_kernels):
         _check_writable(path)
+    if o.epsilon is not None and o.loss == "squared_error":
+        raise ValueError(
+            "--epsilon belongs to softmax and logistic: with squared error the Hessian is I"
+        )
     method = _method(o)
-    xp, dtype = _backend(o)
+    xp = _backend(o)
     data = _data(o)
     classes = len(data.classes)
     outputs = 1 if o.loss == "logistic" or (o.loss == "squared_error" and classes == 2) else classes
@@ -184,36 +199,25 @@ def _run(o: argparse.Namespace) -> None:
         o.weight_variance,
         o.bias_variance,
     )
-    settings = _settings(o, net, data)
-    params = _params(o, net, xp, dtype)
-    kernels = _kernels(o, net, params, data, settings)
-    if o.epsilon is not None and o.loss == "squared_error":
-        raise ValueError(
-            "--epsilon belongs to softmax and logistic: with squared error the Hessian is I"
-        )
-
-    def run(rate: float | str, steps: int, progress: Any) -> History:
-        return train(
-            net,
-            params,
-            data,
-            method=method,
-            damping=o.damping,
-            learning_rate=rate,
-            steps=steps,
-            loss=o.loss,
-            fisher=o.fisher
-            if o.epsilon is None
-            else lambda loss, t: likelihood.plus_identity(loss, o.epsilon),
-            kernels=kernels,
-            progress=progress,
-        )
-
+    params = _params(o, net, xp)
+    run = functools.partial(
+        train,
+        net,
+        params,
+        data,
+        method=method,
+        damping=o.damping,
+        loss=o.loss,
+        fisher=o.fisher
+        if o.epsilon is None
+        else lambda loss, t: likelihood.plus_identity(loss, o.epsilon),
+        kernels=_kernels(o, net, params, data),
+    )
     rate = o.learning_rate
     if o.lr_factor != 1.0:
-        rate = o.lr_factor * (run(rate, 0, None).learning_rate if rate == "optimal" else rate)
-    history = run(rate, o.steps, _Bar(o.steps))
-    settings |= {"learning_rate": history.learning_rate, "alpha": history.alpha}
+        rate = o.lr_factor * (run(steps=0).learning_rate if rate == "optimal" else rate)
+    history = run(learning_rate=rate, steps=o.steps, progress=_Bar(o.steps))
+    settings = _settings(o, net, data, history)
     for name, value in settings.items():
         print(f"{name}: {value}")
     print(table(history))
@@ -224,68 +228,55 @@ def _run(o: argparse.Namespace) -> None:
 def table(history: History) -> str:
     """The run, one line per step: each measured column with its prediction, if there is one."""
     predicted = bool(np.isfinite(history.predicted_train_loss).any())
-    heads = ["step", *(h for c in COLUMNS for h in ((c, "predicted") if predicted else (c,)))]
-    lines = ["  ".join(f"{h:<14}" for h in heads).rstrip()]
+    columns = [p + c for c in COLUMNS for p in (("", "predicted_") if predicted else ("",))]
+    rows = [["step", *(c if c in COLUMNS else "predicted" for c in columns)]]
     for t in range(len(history.train_loss)):
-        cells = [str(t)]
-        for column in COLUMNS:
-            cells.append(f"{getattr(history, column)[t]:.6g}")
-            if predicted:
-                cells.append(f"{getattr(history, 'predicted_' + column)[t]:.6g}")
-        lines.append("  ".join(f"{c:<14}" for c in cells).rstrip())
-    return "\n".join(lines)
+        rows.append([str(t), *(f"{getattr(history, c)[t]:.6g}" for c in columns)])
+    return "\n".join("  ".join(f"{cell:<14}" for cell in row).rstrip() for row in rows)
 
 
 def _method(o: argparse.Namespace) -> Fisher:
-    chosen = {
-        "kfac": {"normalisation": o.normalisation},
-        "mini_block": {"size": o.block_size},
-        "block_tridiagonal": {"pseudo_inverse": o.pseudo_inverse or None},
-    }
-    for name, options in chosen.items():
-        given = {key: value for key, value in options.items() if value is not None}
-        if given and o.method != name:
-            flag = "block-size" if "size" in given else next(iter(given)).replace("_", "-")
-            raise ValueError(f"--{flag} is an option of {name}, not of {o.method}")
-        if given:
-            return getattr(fisher, name)(**given)
-    return FISHERS[o.method]
+    given = {}
+    for option, (name, keyword) in OWN.items():
+        if value := getattr(o, option):
+            if o.method != name:
+                flag = option.replace("_", "-")
+                raise ValueError(f"--{flag} is an option of {name}, not of {o.method}")
+            given[keyword] = value
+    return getattr(fisher, o.method)(**given) if given else FISHERS[o.method]
 
 
-def _backend(o: argparse.Namespace) -> tuple[Any, str]:
+def _backend(o: argparse.Namespace) -> Any:
     if o.backend == "numpy":
-        return np, o.dtype
+        return np
     try:
         import jax
     except ImportError:
         raise ImportError("--backend jax needs JAX: pip install jax") from None
-    if (
-        o.dtype == "float64"
-    ):  # a program of its own may choose its precision; the library never does
+    if o.dtype == "float64":
+        # A program of its own may choose its precision; the library never does.
         jax.config.update("jax_enable_x64", True)
-    return jax.numpy, o.dtype
+    return jax.numpy
 
 
 def _data(o: argparse.Namespace) -> datasets.Data:
+    draw: dict[str, Any] = {
+        "classes": o.classes,
+        "train": o.train_size,
+        "test": o.test_size,
+        "seed": o.seed,
+        "loss": o.loss,
+    }
     if o.load_data:
-        data = files.load(o.load_data, "data")
-        data = datasets.with_targets(data, o.loss)
+        data = datasets.with_targets(files.load(o.load_data, "data"), o.loss)
+    elif o.dataset in DATASETS:
+        data = DATASETS[o.dataset](**draw)
+    elif o.dataset.endswith(".npz"):
+        data = datasets.npz(o.dataset, **draw)
     else:
-        draw = {
-            "classes": o.classes,
-            "train": o.train_size,
-            "test": o.test_size,
-            "seed": o.seed,
-            "loss": o.loss,
-        }
-        if o.dataset in DATASETS:
-            data = getattr(datasets, o.dataset)(**draw)
-        elif o.dataset.endswith(".npz"):
-            data = datasets.npz(o.dataset, **draw)
-        else:
-            raise ValueError(
-                f"unknown data set {o.dataset!r}; there are {', '.join(DATASETS)}, or an .npz file"
-            )
+        raise ValueError(
+            f"unknown data set {o.dataset!r}; there are {', '.join(DATASETS)}, or an .npz file"
+        )
     if o.forster:
         transform = forster.fit(
             data.x_train,
@@ -295,88 +286,64 @@ def _data(o: argparse.Namespace) -> datasets.Data:
         )
         data = data._replace(x_train=transform(data.x_train), x_test=transform(data.x_test))
     if o.save_data:
-        files.save(
-            o.save_data, "data", data, {"dataset": o.dataset, "seed": o.seed, "forster": o.forster}
-        )
+        made = {name: getattr(o, name) for name in ("dataset", "seed", "forster")}
+        files.save(o.save_data, "data", data, made)
     return data
 
 
-def _params(o: argparse.Namespace, net: MLP, xp: Any, dtype: str) -> Params:
+def _params(o: argparse.Namespace, net: MLP, xp: Any) -> Params:
     made = {"widths": list(net.widths), "bias_variance": net.bias_variance}
+    params: Params
     if o.load_params:
-        loaded = files.load(o.load_params, "parameters", made)
-        params: Params = [
-            (xp.asarray(W, dtype=dtype), None if b is None else xp.asarray(b, dtype=dtype))
-            for W, b in loaded
+        params = [
+            (xp.asarray(W, dtype=o.dtype), None if b is None else xp.asarray(b, dtype=o.dtype))
+            for W, b in files.load(o.load_params, "parameters", made)
         ]
     else:
-        params = net.init(o.seed, xp=xp, dtype=dtype)
+        params = net.init(o.seed, xp=xp, dtype=o.dtype)
     if o.save_params:
         files.save(o.save_params, "parameters", params, made | {"seed": o.seed})
     return params
 
 
-def _kernels(
-    o: argparse.Namespace, net: MLP, params: Params, data: datasets.Data, settings: dict
-) -> Any:
-    made = {
-        "data": files.fingerprint(data.x_train, data.x_test),
-        **{
-            k: settings[k]
-            for k in ("kernels", "depth", "activation", "weight_variance", "bias_variance")
-        },
-    }
+def _kernels(o: argparse.Namespace, net: MLP, params: Params, data: datasets.Data) -> Any:
+    made = {"data": files.fingerprint(data.x_train, data.x_test), "kernels": o.kernels}
+    made |= {name: getattr(net, name) for name in NETWORK}
     if o.kernels == "empirical":
-        made["parameters"] = files.fingerprint(
-            *[a for layer in params for a in layer if a is not None]
-        )
+        made["parameters"] = files.fingerprint(*(a for p in params for a in p if a is not None))
     if o.load_kernels:
         loaded = files.load(o.load_kernels, "kernels", made)
         return loaded[: net.depth], loaded[net.depth :]
-    kernels: tuple[Sequence, Sequence]
     if o.kernels == "infinite":
-        kernels = (
-            infinite_kernels(net, data.x_train),
-            infinite_kernels(net, data.x_test, data.x_train),
-        )
+        make: Callable[..., Sequence] = functools.partial(infinite_kernels, net)
+        x, x_test = data.x_train, data.x_test
     elif o.save_kernels or o.kernel_memory:
+        make = functools.partial(net.kernels, params, memory=o.kernel_memory or 2**28)
         xp = namespace(params[0][0])
-        x, x_test = (xp.asarray(x) for x in (data.x_train, data.x_test))
-        memory = o.kernel_memory or 2**28
-        kernels = (
-            net.kernels(params, x, memory=memory),
-            net.kernels(params, x_test, x, memory=memory),
-        )
+        x, x_test = xp.asarray(data.x_train), xp.asarray(data.x_test)
     else:
         return None
+    kernels = make(x), make(x_test, x)
     if o.save_kernels:
         files.save(o.save_kernels, "kernels", [*kernels[0], *kernels[1]], made)
     return kernels
 
 
-def _settings(o: argparse.Namespace, net: MLP, data: datasets.Data) -> dict:
+def _settings(o: argparse.Namespace, net: MLP, data: datasets.Data, history: History) -> dict:
+    after = ("steps", "loss", "fisher", "kernels", "forster", "seed", "dtype", "backend")
+    plain = isinstance(o.damping, float)
     return {
         "dataset": o.load_data or o.dataset,
         "classes": list(data.classes),
         "train_size": len(data.x_train),
         "test_size": len(data.x_test),
         "widths": list(net.widths),
-        "depth": net.depth,
-        "activation": net.activation,
-        "weight_variance": net.weight_variance,
-        "bias_variance": net.bias_variance,
+        **{name: getattr(net, name) for name in NETWORK},
         "method": o.method,
-        "damping": o.damping
-        if isinstance(o.damping, float)
-        else f"{type(o.damping).__name__.lower()}:{o.damping[0]}",
-        "steps": o.steps,
-        "loss": o.loss,
-        "fisher": o.fisher,
-        "kernels": o.kernels,
-        "forster": o.forster,
-        "seed": o.seed,
-        "dtype": o.dtype,
-        "backend": o.backend,
+        "damping": o.damping if plain else f"{type(o.damping).__name__.lower()}:{o.damping[0]}",
+        **{name: getattr(o, name) for name in after},
+        "learning_rate": history.learning_rate,
+        "alpha": history.alpha,
     }
 
 
@@ -392,14 +359,12 @@ def _check_writable(path: str | None) -> None:
 
 
 def _write_json(path: str, settings: dict, history: History) -> None:
-    names = [*COLUMNS, *("predicted_" + c for c in COLUMNS)]
     columns = {
         name: [x if math.isfinite(x) else None for x in getattr(history, name).tolist()]
-        for name in names
+        for name in (*COLUMNS, *("predicted_" + c for c in COLUMNS))
     }
-    partial = Path(path).with_name(Path(path).name + ".part")
-    partial.write_text(json.dumps({"settings": settings, **columns}, indent=1) + "\n")
-    partial.replace(path)
+    with files.atomic(path) as file:
+        file.write((json.dumps({"settings": settings, **columns}, indent=1) + "\n").encode())
 
 
 class _Bar:

@@ -46,7 +46,7 @@ def save(path: str | os.PathLike, kind: str, value: Any, settings: Mapping | Non
         text = json.dumps(header)
     except TypeError as error:
         raise TypeError(f"settings must be what JSON can hold: {error}") from None
-    with _atomic(path) as file:
+    with atomic(path) as file:
         everything: dict[str, Any] = {_HEADER: np.array(text), **arrays}
         np.savez(file, **everything)
 
@@ -188,7 +188,7 @@ def _header(path: str | os.PathLike, arrays: Arrays) -> dict:
 
 
 @contextlib.contextmanager
-def _atomic(path: str | os.PathLike) -> Any:
+def atomic(path: str | os.PathLike) -> Any:
     """A file to write in; it takes the place of `path` only once it is complete and on the disk."""
     path = Path(path).resolve()
     if path.is_dir():
