@@ -56,7 +56,7 @@ def natural_gradient(
     if _route(fisher, sizes, damping, space) == "function":
         kernels = fisher.kernels(layers)
         v = _dual(fisher, kernels, sizes, fisher.lift(residual[None], kernels), damping, layers)
-        step = fisher.pull(layers, v)
+        step = fisher.pull(layers, kernels, v)
     else:
         step = _in_parameter_space(fisher, layers, sizes, gradient(layers, residual[None]), damping)
     return _finite([s[0] for s in step], fisher, layers, sizes, damping)
@@ -90,9 +90,11 @@ def precondition(
             "function space needs a damping that is a number > 0 here; use space='parameter'"
         )
     if _route(fisher, sizes, damping, space) == "function":
-        projected = fisher.project(layers, batch)
-        v = _dual(fisher, fisher.kernels(layers), sizes, projected, damping, layers)
-        step = [(g - p) / damping for g, p in zip(batch, fisher.pull(layers, v), strict=True)]
+        kernels = fisher.kernels(layers)
+        projected = fisher.project(layers, kernels, batch)
+        v = _dual(fisher, kernels, sizes, projected, damping, layers)
+        back = fisher.pull(layers, kernels, v)
+        step = [(g - p) / damping for g, p in zip(batch, back, strict=True)]
     else:
         step = _in_parameter_space(fisher, layers, sizes, batch, damping)
     return _finite([s[0] for s in step], fisher, layers, sizes, damping)

@@ -60,19 +60,19 @@ class Fisher:
         return sizes.layers is None or sizes.rows <= sum(i * j for i, j in sizes.layers)
 
     def kernels(self, layers: Layers, others: Layers | None = None) -> Sequence:
-        """What `function_space` and `push` are made of: the layers among themselves or with others."""
+        """What the other methods take as `kernels`: of the layers among themselves, or with others."""
         return empirical_kernels(layers, others)
 
     def lift(self, residual: Array, kernels: Sequence) -> Parts:
         """v with S^T v = J^T r, for residuals (k, n, c)."""
         return [residual]
 
-    def pull(self, layers: Layers, v: Parts) -> list[Array]:
+    def pull(self, layers: Layers, kernels: Sequence, v: Parts) -> list[Array]:
         """S^T v / N, one array (k, ..) per layer."""
         each = v if len(v) > 1 else v * len(layers)
-        return [layer.pull(x) / x.shape[1] for layer, x in zip(layers, each, strict=True)]
+        return [layer.pull(x / x.shape[1]) for layer, x in zip(layers, each, strict=True)]
 
-    def project(self, layers: Layers, step: Sequence[Array]) -> Parts:
+    def project(self, layers: Layers, kernels: Sequence, step: Sequence[Array]) -> Parts:
         """M S step, the dual of any step (k, ..) per layer: what Woodbury's formula needs."""
         return [sum(layer.push(s) for layer, s in zip(layers, step, strict=True))]
 

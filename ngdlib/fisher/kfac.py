@@ -42,12 +42,12 @@ class KFAC(Fisher):
         eye = namespace(residual).eye(residual.shape[1], dtype=residual.dtype)
         return [einsum("knc,nm->kncm", residual, eye)] * len(kernels)
 
-    def pull(self, layers: Layers, v: Parts) -> list[Array]:
+    def pull(self, layers: Layers, kernels: Sequence, v: Parts) -> list[Array]:
         pairs = zip(layers, v, strict=True)
-        return [einsum("kncm,nci,mj->kij", x, b.g, b.a) / len(b.a) for b, x in pairs]
+        return [einsum("kncm,nci,mj->kij", x / len(b.a), b.g, b.a) for b, x in pairs]
 
-    def project(self, layers: Layers, step: Sequence[Array]) -> Parts:
-        triples = zip(layers, step, self._weights(self.kernels(layers)), strict=True)
+    def project(self, layers: Layers, kernels: Sequence, step: Sequence[Array]) -> Parts:
+        triples = zip(layers, step, self._weights(kernels), strict=True)
         return [w * einsum("nci,kij,mj->kncm", b.g, s, b.a) / len(b.a) for b, s, w in triples]
 
     def push(self, kernels: Sequence, v: Parts) -> Array:

@@ -54,9 +54,9 @@ class Layerwise(Fisher):
     def lift(self, residual: Array, kernels: Sequence) -> Parts:
         return [residual] if self._all_coupled(len(kernels)) else [residual] * len(kernels)
 
-    def project(self, layers: Layers, step: Sequence[Array]) -> Parts:
+    def project(self, layers: Layers, kernels: Sequence, step: Sequence[Array]) -> Parts:
         if self._all_coupled(len(layers)):
-            return super().project(layers, step)
+            return super().project(layers, kernels, step)
         parts = [layer.push(s) for layer, s in zip(layers, step, strict=True)]
         sigma = self.sigma(len(layers)).tolist()
         return [sum(w * p for w, p in zip(row, parts, strict=True)) for row in sigma]

@@ -48,17 +48,18 @@ class UnitWise(Fisher):
             raise TypeError(NEEDS_LAYERS.format(self.name))
         return [einsum("bnpc,knc->kbnp", K.target, residual) for K in kernels]
 
-    def pull(self, layers: Layers, v: Parts) -> list[Array]:
+    def pull(self, layers: Layers, kernels: Sequence[UnitGram], v: Parts) -> list[Array]:
         steps = []
-        for layer, K, x in zip(layers, self.kernels(layers), v, strict=True):
-            weights = einsum("bnpu,kbnp->kbun", K.h, x).reshape(len(x), -1, len(layer.a))
-            step = weights[:, : layer.g.shape[2]] @ layer.a / len(layer.a)
+        for layer, K, x in zip(layers, kernels, v, strict=True):
+            n = len(layer.a)
+            weights = einsum("bnpu,kbnp->kbun", K.h, x / n).reshape(len(x), -1, n)
+            step = weights[:, : layer.g.shape[2]] @ layer.a
             steps.append(step.reshape(len(x), *layer.shape[2:]))
         return steps
 
-    def project(self, layers: Layers, step: Sequence[Array]) -> Parts:
+    def project(self, layers: Layers, kernels: Sequence[UnitGram], step: Sequence[Array]) -> Parts:
         parts = []
-        for layer, K, s in zip(layers, self.kernels(layers), step, strict=True):
+        for layer, K, s in zip(layers, kernels, step, strict=True):
             b, n, _, k = K.h.shape
             u = s.reshape(len(s), -1, K.inputs) @ layer.a.T
             u = namespace(s).pad(u, ((0, 0), (0, b * k - u.shape[1]), (0, 0)))
@@ -69,13 +70,16 @@ class UnitWise(Fisher):
         return sum(K.push(x) / x.shape[2] for K, x in zip(kernels, v, strict=True))
 
     def counts(self, sizes: Sizes) -> list[int]:
-        each = [(i, min(self.size, i)) for i, _ in sizes.layers or []]
-        return [-(-i // k) * sizes.samples * min(k, sizes.outputs) for i, k in each]
+        return [blocks * rows for blocks, rows, _ in self._blocks(sizes)]
 
     def dual_is_smaller(self, sizes: Sizes) -> bool:
+        each = self._blocks(sizes)
+        return sum(b * rows**3 for b, rows, _ in each) <= sum(b * p**3 for b, _, p in each)
+
+    def _blocks(self, sizes: Sizes) -> list[tuple[int, int, int]]:
+        """(blocks, dual rows of a block, parameters of a block) of each layer."""
         each = [(i, min(self.size, i), j) for i, j in sizes.layers or []]
-        dual = sum(i / k * (sizes.samples * min(k, sizes.outputs)) ** 3 for i, k, _ in each)
-        return dual <= sum(i / k * (k * j) ** 3 for i, k, j in each)
+        return [(-(-i // k), sizes.samples * min(k, sizes.outputs), k * j) for i, k, j in each]
 
     def conditions(self, sizes: Sizes) -> list[Condition]:
         shapes, n = sizes.layers or (), sizes.samples

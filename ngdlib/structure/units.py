@@ -72,7 +72,7 @@ class UnitKernels(NamedTuple):
         """The kernels of some blocks (b, n p, k), at some of their rows (b, m)."""
         xp, p = namespace(h), self.h.shape[2]
         h = xp.take_along_axis(h, rows[:, :, None], axis=1)
-        K = xp.take(self.A, rows[:, :, None] // p * len(self.A) + rows[:, None, :] // p)
+        K = self.A[rows[:, :, None] // p, rows[:, None, :] // p]
         K *= h * h.swapaxes(1, 2) if h.shape[2] == 1 else h @ h.swapaxes(1, 2)
         K += self.rho * xp.eye(rows.shape[1], dtype=h.dtype)
         return K
@@ -92,10 +92,10 @@ class UnitKernels(NamedTuple):
         xp = namespace(self.h)
         b, n, p, k = self.h.shape
         rhs = xp.moveaxis(parts[0].reshape(len(parts[0]), b, n * p), 0, 2)
-        off = (self.h.reshape(b, n * p, k) == 0).all(2)
-        rows = xp.argsort(off, axis=1, stable=True)  # the rows that are on come first
-        on = (~off).sum(1)
-        blocks = xp.argsort(on)  # blocks with as many rows on are solved together
+        on = (self.h.reshape(b, n * p, k) != 0).any(2)
+        rows = xp.argsort(~on, axis=1, stable=True)  # the rows that are on come first
+        number = on.sum(1)
+        blocks = xp.argsort(number)  # blocks with as many rows on are solved together
         size = max(1, self.memory // (8 * (n * p) ** 2))
         chunks = [blocks[start : start + size] for start in range(0, b, size)]
 
@@ -103,40 +103,36 @@ class UnitKernels(NamedTuple):
             if (
                 tol
                 and self.h.shape[2:] == (1, 1)
-                and known_int(on[chunk].min(), 0) == n <= self.inputs
+                and known_int(number[chunk].min(), 0) == n <= self.inputs
             ):
                 s = self.h[chunk, :, 0]  # no unit is off: K = s A s, and A is the same for all
                 flat = xp.moveaxis(rhs[chunk] / s, 0, 1)
                 v = solve_positive(self.A, flat.reshape(n, -1), tol).reshape(flat.shape)
                 return xp.moveaxis(v, 1, 0) / s
-            return self._solve(
-                chunk, rows[chunk], known_int(on[chunk].max(), n * p), rhs[chunk], tol
-            )
+            most = known_int(number[chunk].max(), n * p)
+            v = self._solve(self.h[chunk], rows[chunk, :most], rhs[chunk], tol)
+            place = xp.maximum(xp.cumsum(on[chunk], axis=1) - 1, 0)  # of a row among those on
+            v = xp.take_along_axis(v, place[:, :, None], axis=1)
+            return xp.where(on[chunk, :, None], v, 0.0)
 
         v = xp.concatenate(in_parallel(solve_chunk, chunks))[xp.argsort(blocks)]
         return [xp.moveaxis(v, 2, 0).reshape(parts[0].shape)]
 
-    def _solve(self, blocks: Array, rows: Array, most: int, rhs: Array, tol: float) -> Array:
+    def _solve(self, h: Array, rows: Array, rhs: Array, tol: float) -> Array:
+        """The solutions for some blocks h (b, n, p, k), at some of their rows (b, m): (b, m, r)."""
         xp = namespace(rhs)
-        h = self.h[blocks]
         b, n, p, k = h.shape
-        first = rows[:, :most]
-        K = self.matrices(h.reshape(b, n * p, k), first)
-        v = xp.take_along_axis(rhs, first[:, :, None], axis=1)
+        K = self.matrices(h.reshape(b, n * p, k), rows)
+        v = xp.take_along_axis(rhs, rows[:, :, None], axis=1)
         if tol and n > self.inputs:
             s, U = xp.linalg.eigh(K)
             kept = s > tol * s[:, -1:]
-            v = U @ (
-                xp.where(kept, 1 / xp.where(kept, s, 1.0), 0.0)[:, :, None] * (U.swapaxes(1, 2) @ v)
-            )
-        elif tol:
-            idle = null_space(h, first)
-            v = solve_positive(K + idle, v - idle @ v, tol)
-        else:
-            v = solve(K, v)
-        v = xp.pad(v, ((0, 0), (0, n * p - most), (0, 0)))
-        v = xp.take_along_axis(v, xp.argsort(rows, axis=1)[:, :, None], axis=1)
-        return xp.where((h.reshape(b, n * p, k) == 0).all(2)[:, :, None], 0.0, v)
+            inverse = xp.where(kept, 1 / xp.where(kept, s, 1.0), 0.0)
+            return U @ (inverse[:, :, None] * (U.swapaxes(1, 2) @ v))
+        if tol:
+            idle = null_space(h, rows)
+            return solve_positive(K + idle, v - idle @ v, tol)
+        return solve(K, v)
 
 
 def null_space(h: Array, rows: Array | None = None) -> Array:

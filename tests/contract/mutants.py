@@ -81,7 +81,7 @@ MUTANTS = [
     ),
     Mutant(
         "K-FAC's step without 1/N",
-        'einsum("kncm,nci,mj->kij", x, b.g, b.a) / len(b.a)',
+        'einsum("kncm,nci,mj->kij", x / len(b.a), b.g, b.a)',
         'einsum("kncm,nci,mj->kij", x, b.g, b.a)',
         UNIT + "test_theory.py::test_t1_the_directional_derivative_along_the_update[3-1]",
     ),
