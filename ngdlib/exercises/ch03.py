@@ -8,36 +8,34 @@ from ngdlib.exercises import Verdict, judge
 
 _RIGHT = ("hessian", "score", "hessian", "none", "both")
 _WORDS = ("score", "hessian", "both", "none")
-# What a wrong word says about case k.
-_MESSAGES: dict[tuple[int, str], str] = {
-    (
-        0,
-        "score",
-    ): "The score's noise is that of e^2, which varies at p other than 1/2. What is H of w . x?",
-    (0, "both"): "The Hessian has none, right. But e^2 is p^2 or (1 - p)^2: the score has noise.",
-    (0, "none"): "f = w . x is linear in w. What is its second derivative?",
-    (1, "hessian"): "The network bends, so H is not 0, and e is 1/2 or -1/2. What is e^2?",
-    (
-        1,
-        "both",
-    ): "The score has none, right. But e changes its sign and multiplies H of a bending network.",
-    (1, "none"): "At f = 0 the label is a fair coin, e is 1/2 or -1/2. What is e^2?",
-    (
-        2,
-        "score",
-    ): "Normal labels have an e^2 that varies. What is H in the weights of the last layer?",
-    (2, "both"): "The Hessian has none there, right. But e^2 of normal labels varies.",
-    (2, "none"): "The output is linear in the weights of the last layer. What is H in its block?",
-    (3, "score"): "Normal labels have an e^2 that varies, in every block.",
-    (3, "hessian"): "That is so for ReLU. A tanh network bends in the weights of its first layer.",
-    (3, "both"): "A tanh network bends in its first layer, and e^2 of normal labels varies.",
-    (4, "score"): "The score has none, right. But the model is linear as well: what is H?",
-    (
-        4,
-        "hessian",
-    ): "The Hessian has none, right. But at w = 0 the label is a fair coin: what is e^2?",
-    (4, "none"): "Linear in w, and p = 1/2: check both.",
-}
+# What a wrong word says about each case.
+_MESSAGES: list[dict[str, str]] = [
+    {
+        "score": "The score's noise is that of e^2, which varies at p other than 1/2. What is H of w . x?",
+        "both": "The Hessian has none, right. But e^2 is p^2 or (1 - p)^2: the score has noise.",
+        "none": "f = w . x is linear in w. What is its second derivative?",
+    },
+    {
+        "hessian": "The network bends, so H is not 0, and e is 1/2 or -1/2. What is e^2?",
+        "both": "The score has none, right. But e changes its sign and multiplies H of a bending network.",
+        "none": "At f = 0 the label is a fair coin, e is 1/2 or -1/2. What is e^2?",
+    },
+    {
+        "score": "Normal labels have an e^2 that varies. What is H in the weights of the last layer?",
+        "both": "The Hessian has none there, right. But e^2 of normal labels varies.",
+        "none": "The output is linear in the weights of the last layer. What is H in its block?",
+    },
+    {
+        "score": "Normal labels have an e^2 that varies, in every block.",
+        "hessian": "That is so for ReLU. A tanh network bends in the weights of its first layer.",
+        "both": "A tanh network bends in its first layer, and e^2 of normal labels varies.",
+    },
+    {
+        "score": "The score has none, right. But the model is linear as well: what is H?",
+        "hessian": "The Hessian has none, right. But at w = 0 the label is a fair coin: what is e^2?",
+        "none": "Linear in w, and p = 1/2: check both.",
+    },
+]
 
 
 def check_exact(answer: Any) -> Verdict:
@@ -56,7 +54,7 @@ def check_exact(answer: Any) -> Verdict:
             return Verdict(False, f"Case {k + 1}: the words are {', '.join(_WORDS)}; not {word!r}.")
     for k, (word, right) in enumerate(zip(words, _RIGHT, strict=True)):
         if word != right:
-            return Verdict(False, f"Case {k + 1}: {_MESSAGES[k, word]}")
+            return Verdict(False, f"Case {k + 1}: {_MESSAGES[k][word]}")
     return Verdict(
         True, "no bending, no noise in the Hessian; a constant e^2, no noise in the score."
     )

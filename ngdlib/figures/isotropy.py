@@ -14,7 +14,7 @@ from ngdlib.figures import Choice, Figure, LogSlider, Slider, networks, style
 from ngdlib.fisher import Fisher, block_tridiagonal, find, mini_block
 from ngdlib.isotropy import isotropy
 from ngdlib.layers import Layer
-from ngdlib.models.mlp import MLP, Params
+from ngdlib.models.mlp import MLP
 from ngdlib.solve import Method, natural_gradient
 
 if TYPE_CHECKING:
@@ -104,10 +104,6 @@ def alpha_and_deviation(matrix: np.ndarray) -> tuple[float, float]:
     return alpha, float(np.linalg.norm(matrix / alpha - np.eye(len(matrix)), 2))
 
 
-def _layers(net: MLP, params: Params, x: np.ndarray) -> list[Layer]:
-    return net.layers(params, x)
-
-
 def _word(deviation: float) -> str:
     return "0" if deviation < _ROUNDING else f"{deviation:.2g}"
 
@@ -138,7 +134,7 @@ class Gallery(NamedTuple):
 @functools.lru_cache(maxsize=2)
 def compute_gallery(samples: int = 16, width: int = 256) -> Gallery:
     """Threes and fives through a (64, width, width, 1) ReLU network, no damping."""
-    layers = networks.run(_layers, width, digits_by_class(samples))
+    layers = networks.run(MLP.layers, width, digits_by_class(samples))
     found = [matrix_of(name, layers, 0.0)[0] for name in NAMES]
     alpha, deviation = np.array([alpha_and_deviation(G) for G in found]).T
     scaled = np.concatenate([G / a for G, a in zip(found, alpha, strict=True)])
@@ -287,7 +283,7 @@ def compute_widths(samples: int = 16, draws: int = 5) -> Widths:
     for width in widths.tolist():
         found = []
         for draw in range(draws):
-            layers = networks.run(_layers, width, x, seed=draw)
+            layers = networks.run(MLP.layers, width, x, seed=draw)
             G = diagonal_matrix(layers)
             alpha, deviation = alpha_and_deviation(G)
             scaled = G / alpha
@@ -479,7 +475,7 @@ def compute_meter(
 ) -> Meter:
     """Threes and fives, in this order, through a network of that depth and width."""
     blocks = networks.run(
-        _layers, width, digits_by_class(samples), depth=layers, activation=activation
+        MLP.layers, width, digits_by_class(samples), depth=layers, activation=activation
     )
     G, exists = matrix_of(method, blocks, damping)
     alpha, deviation = alpha_and_deviation(G)

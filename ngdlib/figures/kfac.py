@@ -12,8 +12,7 @@ from ngdlib import forster
 from ngdlib.figures import Choice, Figure, LogSlider, Slider, networks, style
 from ngdlib.fisher import kfac
 from ngdlib.isotropy import isotropy
-from ngdlib.layers import Layer
-from ngdlib.models.mlp import MLP, Params
+from ngdlib.models.mlp import MLP
 from ngdlib.training import train
 
 if TYPE_CHECKING:
@@ -23,10 +22,6 @@ CLASSES = (3, 5)
 _MOST = 64  # digits
 SEED = 8  # of the small network: one whose units are on for some digits and off for others
 _FLOOR = 0.02  # lower end of the axis of eigenvalues
-
-
-def _layers(net: MLP, params: Params, x: np.ndarray) -> list[Layer]:
-    return net.layers(params, x)
 
 
 class Averages(NamedTuple):
@@ -43,7 +38,7 @@ class Averages(NamedTuple):
 def compute_averages(samples: int, layer: int) -> Averages:
     """Blocks of layer 2 or 3 of a (64, 8, 8, 1) ReLU network, from its first `samples` digits."""
     data = networks.problem(CLASSES, train=_MOST)
-    layers = networks.run(_layers, 8, data.x_train[:samples], seed=SEED)
+    layers = networks.run(MLP.layers, 8, data.x_train[:samples], seed=SEED)
     a, g = layers[layer - 1]
     J = layers[layer - 1].jacobian().reshape(samples, -1)
     F = J.T @ J / samples
@@ -163,7 +158,7 @@ def compute_conditions(
     """G_bar of K-FAC in a network with two hidden layers, on digits with `inputs` numbers each."""
     transformed = position == "forster" and samples > inputs
     x = _inputs(outputs, samples, inputs, transformed)
-    layers = networks.run(_layers, width, x, inputs=inputs, outputs=outputs, seed=2)
+    layers = networks.run(MLP.layers, width, x, inputs=inputs, outputs=outputs, seed=2)
     each = [layer_response(a, g, damping, split) for a, g in layers]
     each.append(np.sum(each, axis=0))
     mean = np.array([np.trace(G) / len(G) for G in each])

@@ -87,16 +87,12 @@ class Masks(NamedTuple):
 MASKS = ("exact", "block_tridiagonal", "block_diagonal", "mini_block", "unit_wise", "diagonal")
 
 
-def _layers(net: MLP, params: Params, x: np.ndarray) -> list[Layer]:
-    return net.layers(params, x)
-
-
 @functools.lru_cache(maxsize=1)
 def compute_masks() -> Masks:
     """F of a (6, 6, 6, 1) ReLU network from 32 digits on their leading six directions."""
     x = networks.problem(CLASSES, train=64).x_train
     x = x[:32] @ np.linalg.svd(x, full_matrices=False)[2][:6].T
-    layers = networks.run(_layers, 6, x, inputs=6, seed=8)
+    layers = networks.run(MLP.layers, 6, x, inputs=6, seed=8)
     J = np.concatenate([layer.jacobian().reshape(len(x), -1) for layer in layers], axis=1)
     F = J.T @ J / len(x)
     layer_of = np.repeat([0, 1, 2], [36, 36, 6])

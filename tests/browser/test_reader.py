@@ -56,6 +56,10 @@ def row(live: Locator, name: str) -> Locator:
     return live.locator(f'.ngd-control[data-name="{name}"]')
 
 
+def slider(live: Locator, name: str) -> Locator:
+    return row(live, name).locator("input[type=range]")
+
+
 def typed(live: Locator, name: str, text: str) -> None:
     box = row(live, name).locator("input[type=text]")
     box.fill(text)
@@ -138,10 +142,10 @@ def test_the_last_position_wins(alive: Locator) -> None:
     row(live, "kind").locator("select").select_option(label="slow")
     settled(live)
     before = frames(live)
-    slider = row(live, "n").locator("input[type=range]")
-    slider.press("Home")
+    count = slider(live, "n")
+    count.press("Home")
     for _ in range(8):
-        slider.press("ArrowRight")
+        count.press("ArrowRight")
     answer = settled(live)
     assert json.loads(answer["values"])["n"] == 10
     assert "10 points" in live.locator(".ngd-description").inner_text()
@@ -164,8 +168,8 @@ def test_two_figures_share_one_worker(live: Locator, watched: Watched) -> None:
 def test_keyboard_only(live: Locator, watched: Watched) -> None:
     page = watched.page
     page.keyboard.press("Tab")
-    slider = row(live, "x").locator("input[type=range]")
-    expect(slider).to_be_focused()
+    x = slider(live, "x")
+    expect(x).to_be_focused()
     settled(live)
     values = []
     for key in ("End", "Home", "ArrowRight", "PageUp", "ArrowLeft", "PageDown"):
@@ -175,7 +179,7 @@ def test_keyboard_only(live: Locator, watched: Watched) -> None:
     assert values[1] == 0
     assert values[2] == 0.01
     assert values[3] > 0.015
-    assert slider.get_attribute("aria-valuetext") == f"{values[-1]:g}"
+    assert x.get_attribute("aria-valuetext") == f"{values[-1]:g}"
     for _ in range(3):
         page.keyboard.press("Tab")
     expect(row(live, "n").locator("input[type=text]")).to_be_focused()
@@ -221,14 +225,14 @@ def test_ticks_set_their_value(alive: Locator) -> None:
 def test_pinned_curves_stay_until_unpinned(alive: Locator) -> None:
     live = alive
     pin = live.locator("[data-do=pin]")
-    row(live, "x").locator("input[type=range]").press("End")
+    slider(live, "x").press("End")
     settled(live)
     alone = pixels(live)
     typed(live, "x", "1")
     settled(live)
     pin.click()
     expect(pin).to_have_text("Unpin")
-    row(live, "x").locator("input[type=range]").press("End")
+    slider(live, "x").press("End")
     settled(live)
     assert pixels(live) != alone
     pin.click()
@@ -346,11 +350,11 @@ def test_a_setting_that_fails_is_one_line_and_the_figure_recovers(alive: Locator
     live = alive
     row(live, "kind").locator("select").select_option(label="fails")
     settled(live)
-    row(live, "x").locator("input[type=range]").press("End")
+    slider(live, "x").press("End")
     expect(live).to_have_attribute("data-state", "error")
     assert said(live) == "x = 2 is more than this figure can bear."
     assert live.locator(".ngd-announce").inner_text() == said(live)
-    row(live, "x").locator("input[type=range]").press("Home")
+    slider(live, "x").press("Home")
     assert json.loads(settled(live)["values"])["x"] == 0
 
 
@@ -405,7 +409,7 @@ def test_a_browser_without_module_workers(toys: str, reader: Callable[..., Page]
     )
     page.goto(toys)
     live = figure(page, NAME)
-    row(live, "x").locator("input[type=range]").focus()
+    slider(live, "x").focus()
     expect(live).to_have_attribute("data-state", "picture")
     assert "module workers" in said(live)
 
@@ -415,11 +419,11 @@ def test_files_that_cannot_be_fetched(toys: str, reader: Callable[..., Page]) ->
     page.context.route("**/packages.zip", lambda route: route.fulfill(status=503))
     page.goto(toys)
     live = figure(page, NAME)
-    row(live, "x").locator("input[type=range]").focus()
+    slider(live, "x").focus()
     expect(live).to_have_attribute("data-state", "error")
     assert "packages.zip could not be fetched (503)" in said(live)
     page.context.unroute("**/packages.zip")
-    row(live, "x").locator("input[type=range]").press("End")
+    slider(live, "x").press("End")
     assert json.loads(settled(live)["values"])["x"] == 2
 
 
@@ -430,7 +434,7 @@ def test_a_reader_who_saves_data_is_not_served_by_mere_focus(toys: str, watched:
     )
     page.goto(toys)
     live = figure(page, NAME)
-    row(live, "x").locator("input[type=range]").focus()
+    slider(live, "x").focus()
     page.wait_for_timeout(500)
     assert not page.workers
     page.keyboard.press("End")

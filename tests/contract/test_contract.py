@@ -6,7 +6,6 @@ whole product is marked slow.
 """
 
 import itertools
-import warnings
 
 import numpy as np
 import pytest
@@ -50,14 +49,8 @@ def cases(more):
 
 each_case = cases(ALL)
 some_cases = cases(ALL[::11])
-
-
-@pytest.fixture(autouse=True)
-def expected_warning():
-    """K-FAC warns that N C > M breaks isotropy; `test_errors.py` sees to that."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "kfac at zero damping")
-        yield
+# K-FAC warns that N C > M breaks isotropy; `test_errors.py` sees to that.
+pytestmark = pytest.mark.filterwarnings("ignore:kfac at zero damping")
 
 
 def dampings(name, depth):

@@ -221,7 +221,7 @@ def test_split_damping_adds_cross_terms():
 def test_the_figure_shows_the_library_s_matrix(damping, split, outputs, width):
     shown = figures.compute_conditions(12, 20, width, outputs, damping, split, "raw")
     x = figures._inputs(outputs, 12, 20, False)
-    layers = networks.run(figures._layers, width, x, inputs=20, outputs=outputs, seed=2)
+    layers = networks.run(ngdlib.MLP.layers, width, x, inputs=20, outputs=outputs, seed=2)
     how = ngdlib.damping.factored(damping) if split == "factored" else damping
     iso = ngdlib.isotropy("kfac", layers, damping=how)
     assert np.allclose(shown.matrix * shown.alpha, iso.matrix, rtol=0, atol=1e-8 * iso.alpha)

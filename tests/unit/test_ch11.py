@@ -123,7 +123,7 @@ def test_kfac_is_an_entrywise_product_of_projectors():
 @pytest.mark.parametrize("width", [20, 32, 64, 256])
 def test_exact_at_every_width(activation, width):
     x = chapter.digits_by_class(16)
-    layers = networks.run(chapter._layers, width, x, activation=activation)
+    layers = networks.run(ngdlib.MLP.layers, width, x, activation=activation)
     for method, alpha in (
         ("exact", 1),
         ("block_diagonal", 3),
@@ -143,7 +143,7 @@ def test_exact_at_every_width(activation, width):
 def test_table_of_alpha(activation, depth, width, outputs):
     x = chapter.digits_by_class(9)
     layers = networks.run(
-        chapter._layers, width, x, depth=depth, activation=activation, outputs=outputs
+        ngdlib.MLP.layers, width, x, depth=depth, activation=activation, outputs=outputs
     )
     for method in chapter.NAMES[:6]:
         iso = ngdlib.isotropy(chapter.options(method), layers)
@@ -171,7 +171,7 @@ def test_the_diagonal_is_isotropic_at_no_width():
     x = chapter.digits_by_class(16)
     for activation in ("relu", "tanh"):
         for width in (16, 64, 256, 1024):
-            layers = networks.run(chapter._layers, width, x, activation=activation)
+            layers = networks.run(ngdlib.MLP.layers, width, x, activation=activation)
             G = chapter.diagonal_matrix(layers)
             assert chapter.alpha_and_deviation(G)[1] > 2
             active = sum(((b.g[:, 0] != 0).T @ (b.a != 0) > 0).sum() for b in layers)
@@ -228,7 +228,7 @@ def test_isotropy_is_not_enough():
 
 
 def test_damping_makes_every_metric_like_the_gradient():
-    layers = networks.run(chapter._layers, 64, chapter.digits_by_class(16))
+    layers = networks.run(ngdlib.MLP.layers, 64, chapter.digits_by_class(16))
     gradient = ngdlib.isotropy("gradient", layers)
     for method in chapter.NAMES[:3]:
         iso = ngdlib.isotropy(chapter.options(method), layers, damping=10.0)
@@ -237,7 +237,7 @@ def test_damping_makes_every_metric_like_the_gradient():
 
 
 def test_where_the_undamped_step_is_missing_a_small_damping_stands_in():
-    layers = networks.run(chapter._layers, 8, chapter.digits_by_class(16))
+    layers = networks.run(ngdlib.MLP.layers, 8, chapter.digits_by_class(16))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         G, exists = chapter.matrix_of("block_diagonal", layers, 0.0)

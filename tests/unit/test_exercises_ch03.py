@@ -10,7 +10,7 @@ from .verdicts import BOOK, verdicts
 
 RIGHT = ["hessian", "score", "hessian", "none", "both"]
 EXACT = [
-    ([*RIGHT[:k], word, *RIGHT[k + 1 :]], ch03._MESSAGES[k, word])
+    ([*RIGHT[:k], word, *RIGHT[k + 1 :]], ch03._MESSAGES[k][word])
     for k in range(5)
     for word in ("score", "hessian", "both", "none")
     if word != RIGHT[k]
