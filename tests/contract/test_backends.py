@@ -1,6 +1,5 @@
 """NumPy and JAX give one answer, eager and compiled, in float64 and in float32."""
 
-
 import pytest
 
 import ngdlib
