@@ -198,6 +198,26 @@ def test_crowded_layers_count_their_units():
     assert np.isclose(np.trace(share(net.layers(params, x)[1])) / 10, 5 * 7 / 10)
 
 
+@pytest.mark.parametrize("width", [14, 60])
+def test_one_label_per_sample_is_not_isotropic(width):
+    """B of one random backward vector per sample has rank N, and G_bar_2 is N I at no width."""
+    net, params, x, _ = network(width=width)
+    layer, n, c = net.layers(params, x)[1], 5, 2
+    J, g = jacobian(layer), layer.g.reshape(n * c, -1)
+    A = factors(layer)[1]
+    for seed in range(4):
+        xi = np.random.default_rng(seed).standard_normal((n, c))
+        one = np.einsum("nc,nci->ni", xi, layer.g)
+        B = one.T @ one / n
+        assert np.linalg.matrix_rank(g @ pinv(B) @ g.T, tol=1e-7) == n
+        G = J @ np.kron(pinv(B), pinv(A)) @ J.T / n
+        half = g @ np.linalg.pinv(one)
+        P_A = np.kron(projector(layer.a), np.ones((c, c)))
+        assert np.allclose(G, n * (half @ half.T) * P_A, rtol=0, atol=1e-6)
+        low, *_, high = np.linalg.eigvalsh(G)
+        assert high > 1.5 * low
+
+
 def test_split_damping_adds_cross_terms():
     net, params, x, y = network()
     layers = net.layers(params, x)
