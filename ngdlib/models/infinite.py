@@ -26,6 +26,7 @@ from .mlp import MLP
 TERMS = 600  # at most, of the series of tanh: for variances up to 20
 JIT_TERMS = 80  # under jit, where the variances are not known: up to 3, and NaN beyond
 TOLERANCE = 1e-8  # of what is left out of it
+ROUNDING = 1e-10  # of what more is left out where s is small
 
 
 class Moments(NamedTuple):
@@ -98,15 +99,23 @@ def _tanh(k: Array, left: tuple, right: tuple) -> Moments:
     (inverse1, e1), (inverse2, e2) = left, right
     s = xp.minimum((k * inverse1[:, None] * inverse2) ** 2, 1.0)
     terms = e1.shape[1]
-    P = e1[:, terms - 1, None] * e2[:, terms - 1]
-    slope = 0.0 * P
-    for m in range(terms - 2, -1, -1):  # Horner, for P and P'
+    if xp is np:  # m terms leave out s^m at most; the 1 % above `usual` get all, one by one
+        usual = np.sort(s[:, ::16], axis=None)[-s.size // 1600]
+        terms = int((usual ** np.arange(terms) > ROUNDING).sum())
+    columns = e2[:, :terms].T.copy()
+    P = xp.zeros_like(s)
+    slope = xp.zeros_like(s)
+    for m in range(terms - 1, -1, -1):  # Horner, for P and P'
         slope *= s
         slope += P
         P *= s
-        P += e1[:, m, None] * e2[:, m]
+        P += e1[:, m, None] * columns[m]
     slope *= 2 * s
     slope += P
+    if terms < e1.shape[1]:
+        i, j = np.nonzero(s > usual)
+        parts = e1[i] * e2[j] * np.vander(s[i, j], e1.shape[1], increasing=True)
+        P[i, j], slope[i, j] = parts.sum(1), parts @ (2 * np.arange(e1.shape[1]) + 1)
     P *= k
     return Moments(P, slope)
 
@@ -119,8 +128,8 @@ def _tanh_each(q: Array, most: Array) -> tuple:
     root = xp.sqrt(q)
 
     def coefficients(root: Array, terms: int) -> Array:
-        t = xp.where(root > 0, xp.tanh(root * z) / xp.where(root > 0, root, 1.0), z)
-        return t @ H[:terms].T
+        t = xp.tanh(root * z) @ H[:terms].T
+        return xp.where(root > 0, t / xp.where(root > 0, root, 1.0), z @ H[:terms].T)
 
     squares = (2 * xp.arange(TERMS) + 1) * coefficients(xp.sqrt(most)[None, None], TERMS)[0] ** 2
     left_out = _tanh_equal(most[None]).derivative - xp.cumsum(squares)
@@ -138,8 +147,8 @@ def _tanh_each(q: Array, most: Array) -> tuple:
 def _tanh_equal(q: Array) -> Moments:
     xp = namespace(q)
     z, weights, _ = (xp.asarray(t, dtype=q.dtype) for t in _hermite())
-    t = xp.tanh(xp.sqrt(q)[:, None] * z)
-    return Moments((t**2) @ weights, ((1 - t**2) ** 2) @ weights)
+    square = xp.tanh(xp.sqrt(q)[:, None] * z) ** 2
+    return Moments(square @ weights, (1 - square) ** 2 @ weights)
 
 
 @functools.cache
@@ -166,7 +175,9 @@ MOMENTS = {
     "erf": Activation(_erf_equal, _erf_each, _erf),
     "tanh": Activation(_tanh_equal, _tanh_each, _tanh),
     "linear": Activation(
-        lambda q: Moments(q, 0 * q + 1.0), lambda q, most: (), lambda k, *_: Moments(k, 0 * k + 1.0)
+        lambda q: Moments(q, 0 * q + 1.0),
+        lambda q, most: (),
+        lambda k, *_: Moments(1.0 * k, 0 * k + 1.0),
     ),
 }
 
@@ -200,28 +211,37 @@ def infinite_kernels(net: MLP, x1: Array, x2: Array | None = None) -> list[Kerne
     )
 
     def recursion(rows: Array) -> list[Array]:
+        """K_1 .. K_L and B_1 .. B_L between some of the first inputs and all second ones."""
         K = [net.weight_variance * (x1[rows] @ x2.T / net.widths[0]) + net.bias_variance]
         B = [xp.ones_like(K[0])]
         slopes = []
         for left, right in zip(each1, each2, strict=True):
             left = tuple(part[rows] for part in left)
             phi, slope = activation.moments(K[-1], left, right)
-            K.append(net.weight_variance * phi + net.bias_variance)
+            phi *= net.weight_variance
+            phi += net.bias_variance
+            K.append(phi)
             slopes.append(slope)
         for slope in slopes[::-1]:
             slope *= net.weight_variance
             slope *= B[0]
             B.insert(0, slope)
-        return K + B
+        if x2 is not x1:
+            return K + B
+        same, own = rows[:, None] == xp.arange(len(x2)), [*own1.variances, *own1.slopes]
+        return [xp.where(same, d, M) for d, M in zip(own, K + B, strict=True)]
 
-    size = max(1, 2**15 // len(x2)) if xp is np else len(x1)  # what stays in a core's cache
-    rows = [np.arange(k, min(k + size, len(x1))) for k in range(0, len(x1), size)]
-    blocks = in_parallel(recursion, rows)
-    out = [xp.concatenate(part) for part in zip(*blocks, strict=True)]
-    if x2 is x1:
-        eye = xp.eye(len(x1), dtype=bool)
-        own = [*own1.variances, *own1.slopes]
-        out = [xp.where(eye, d, M) for d, M in zip(own, out, strict=True)]
+    if xp is np:
+        out = [np.empty((len(x1), len(x2)), np.result_type(x1, x2)) for _ in range(2 * net.depth)]
+
+        def fill(rows: Array) -> None:
+            for whole, part in zip(out, recursion(rows), strict=True):
+                whole[rows[0] : rows[-1] + 1] = part
+
+        size = max(1, 2**13 // len(x2))  # what stays in a core's cache
+        in_parallel(fill, [np.arange(len(x1))[k : k + size] for k in range(0, len(x1), size)])
+    else:
+        out = recursion(xp.arange(len(x1)))
     return [Kernel(A, G[:, None, :, None]) for A, G in zip(out[: net.depth], out[net.depth :])]
 
 

@@ -105,8 +105,8 @@ MUTANTS = [
     ),
     Mutant(
         "no sigma_b^2 in the recursion",
-        "K.append(net.weight_variance * phi + net.bias_variance)",
-        "K.append(net.weight_variance * phi)",
+        "phi += net.bias_variance",
+        "phi += 0",
         UNIT + "test_infinite.py::test_the_anchor_table",
     ),
     Mutant(

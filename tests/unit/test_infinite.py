@@ -142,6 +142,17 @@ def test_tanh_stays_accurate_up_to_a_variance_of_twenty(q, p, rho):
     assert own[0].G[0, 0, 0, 0] == pytest.approx(2 * expectations("tanh", q, q, q)[1], abs=1e-9)
 
 
+def test_tanh_gives_the_few_entries_near_one_all_their_terms():
+    x = 2 * np.random.default_rng(0).standard_normal((200, 64))
+    net, near = net_of("tanh", 2.0, 0.0, inputs=64), x + 1e-3
+    whole = ngdlib.infinite_kernels(net, x, near)
+    for n in (0, 7, 160):
+        own = slice(n, n + 1)
+        for one, all_ in zip(ngdlib.infinite_kernels(net, x[own], near[own]), whole, strict=True):
+            assert np.allclose(all_.A[n, n], one.A, atol=1e-7)
+            assert np.allclose(all_.G[n, 0, n, 0], one.G, atol=1e-7)
+
+
 def test_tanh_beyond_its_series_says_so():
     net = net_of("tanh", 2.0, 0.0, inputs=1)
     with pytest.raises(ValueError, match=r"variance 50.* accurate up to 20: scale"):
@@ -149,7 +160,7 @@ def test_tanh_beyond_its_series_says_so():
 
 
 def test_many_rows_go_in_blocks_and_come_out_in_order():
-    x, other = np.split(np.random.default_rng(0).standard_normal((1470, 4)), [70])  # 23 rows each
+    x, other = np.split(np.random.default_rng(0).standard_normal((1470, 4)), [70])  # 5 rows each
     for activation in ("relu", "erf", "tanh", "linear"):
         net = net_of(activation, 1.5, 0.1)
         whole = ntk(ngdlib.infinite_kernels(net, x, other))
