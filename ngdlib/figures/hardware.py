@@ -23,9 +23,10 @@ _BYTES = (1e3, 1e16)
 
 
 def operations(widths: Sequence[int], samples: Any) -> dict[str, Any]:
-    """Floating-point operations of one exact step in function space, part by part.
+    """Floating-point operations of one exact step, part by part.
 
-    Matrix products and the solve; a multiplication and an addition count as two. No biases.
+    Matrix products and the solve; an addition and a multiplication
+    count as two. Function space, no biases.
     """
     N, C = 1.0 * samples, widths[-1]
     inputs, units = sum(widths[:-1]), sum(widths[1:])
@@ -33,7 +34,7 @@ def operations(widths: Sequence[int], samples: Any) -> dict[str, Any]:
     return {
         "passes": 2 * N * P + 2 * N * C * (P - widths[0] * widths[1]),
         "kernel": 2 * N**2 * (inputs + C**2 * units),
-        "solve": (N * C) ** 3,  # a Cholesky factor, N^3 C^3 / 3, and an LU factor, twice that
+        "solve": (N * C) ** 3,  # Cholesky 1/3, LU 2/3
         "step": 2 * N * P + 2 * N * C * units,
     }
 
