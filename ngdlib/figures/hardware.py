@@ -149,7 +149,7 @@ parts = Figure(
     draw_parts,
     describe_parts,
     controls={
-        "width": LogSlider(32, 16384, 1024, ticks=(64, 1024, 16384), label="width M"),
+        "width": LogSlider(32, 16384, 1024, ticks=(64, 1024, 8192), label="width M"),
         "outputs": Choice({1: "1", 10: "10", 100: "100"}, 10, label="outputs C"),
         "devices": Choice({1: "1", 8: "8", 64: "64"}, 1),
         "price": Choice(

@@ -127,6 +127,7 @@ def test_numbers_of_the_solution_and_of_the_question():
     assert 400 < hardware.crossover((64, 1024, 1024, 10)) / 10 < 600  # "500" of the question
 
 
+@pytest.mark.slow
 def test_only_shapes_and_types_compile_again():
     traces = []
     jnp = jax.numpy
