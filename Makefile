@@ -55,7 +55,7 @@ help: ## list the targets
 # One BLAS thread: the products are small, and sums come out the same on any number of cores.
 JB := PYTHONWARNINGS= OPENBLAS_NUM_THREADS=1 $(BIN)/jupyter-book build . -n -W --keep-going
 SITE := _build/html/.complete
-SOURCES := $(shell find ngdlib book tests \( -name '*.py' -o -name '*.npz' -o -name '*.md' -o -name '*.bib' -o -path 'book/_*' \) \
+SOURCES := $(shell find ngdlib book tests benchmarks/results \( -name '*.py' -o -name '*.json' -o -name '*.npz' -o -name '*.md' -o -name '*.bib' -o -path 'book/_*' \) \
 	-type f ! -path '*/__pycache__/*' 2>/dev/null)
 CHAPTERS := $(wildcard book/*/*.md)
 

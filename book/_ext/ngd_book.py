@@ -49,6 +49,7 @@ def library_hash() -> str:
     """Return the hash of everything an executed cell depends on besides its own text."""
     digest = hashlib.sha256()
     sources = [p for p in (ROOT / "ngdlib").rglob("*") if p.suffix in (".py", ".npz")]
+    sources += [*ROOT.glob("book/[0-9]*/*.py"), *ROOT.glob("benchmarks/results/*.json")]
     for path in [*sorted(sources), ROOT / "requirements.txt"]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
