@@ -59,11 +59,11 @@ def test_the_derivative_of_one_moment_is_the_other(activation):
 
 
 def test_mehler_s_formula():
-    """Normalised Hermite polynomials of two normals of correlation rho: E[h_j h_k] = rho^k or 0."""
+    """Normalised Hermite polynomials of two normals of correlation c: E[h_j h_k] = c^k or 0."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
-    weights, rho = weights / weights.sum(), 0.6
+    weights, c = weights / weights.sum(), 0.6
     z = nodes[:, None]
-    other = rho * z + (1 - rho**2) ** 0.5 * nodes
+    other = c * z + (1 - c**2) ** 0.5 * nodes
     for j in range(5):
         for k in range(5):
             h = [
@@ -72,7 +72,7 @@ def test_mehler_s_formula():
                 for d, at in ((j, z), (k, other))
             ]
             mean = weights @ (h[0] * h[1]) @ weights
-            assert mean == pytest.approx(rho**k * (j == k), abs=1e-10)
+            assert mean == pytest.approx(c**k * (j == k), abs=1e-10)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -82,6 +82,33 @@ def test_theta_is_the_mean_of_wide_networks(activation):
     found = [ik._empirical(net, net.init(s), x) for s in range(30)]
     limit = ik.infinite(net, x)
     assert np.linalg.norm(np.mean(found, 0) - limit) < 0.03 * np.linalg.norm(limit)
+
+
+def test_the_mean_of_many_networks_stops_at_a_distance_of_one_over_the_width():
+    """200 000 ReLU networks of two hidden layers, written out; the noise is below 0.3 %."""
+    x = ik.unequal(0.5)[[3, 8, 15, 20]]
+    limit = ik.infinite(ngdlib.MLP((64, 1, 1, 1)), x)
+    K1, rng = 2 * x @ x.T / 64, np.random.default_rng(0)
+
+    def gram(z):
+        return z.swapaxes(1, 2) @ z  # (draws, units, n) -> (draws, n, n)
+
+    def bias(M, draws=200_000, block=5000):
+        total = 0
+        for _ in range(draws // block):
+            u1 = rng.standard_normal((block, M, 4)) @ np.linalg.cholesky(K1).T
+            W2, W3 = rng.standard_normal((block, M, M)), rng.standard_normal((block, M, 1))
+            a2 = (2 / M) ** 0.5 * np.maximum(u1, 0)
+            u2 = W2 @ a2
+            g2 = (2 / M) ** 0.5 * W3 * (u2 > 0)
+            g1 = (2 / M) ** 0.5 * (W2.swapaxes(1, 2) @ g2) * (u1 > 0)
+            A3 = gram((2 / M) ** 0.5 * np.maximum(u2, 0))
+            total = total + (A3 + gram(a2) * gram(g2) + K1 * gram(g1)).sum(0)
+        return np.linalg.norm(total / draws - limit) / np.linalg.norm(limit)
+
+    narrow, wide = bias(8), bias(16)
+    assert wide > 0.007
+    assert 1.5 < narrow / wide < 2.8
 
 
 def test_one_network_comes_closer_like_one_over_the_root_of_its_width():
