@@ -41,6 +41,33 @@ class Part(NamedTuple):
     leaves: tuple[int, ...]
     axis: int | None  # the units' axis of the first leaf; None: one unit, all leaves in a row
     dense: bool
+    tapped: bool  # dense, or the filter of a convolution
+
+
+@jax.tree_util.register_pytree_node_class
+class Named(Jacobian):
+    """A `Jacobian` with the name of its block, for messages."""
+
+    name: str
+
+    def __new__(cls, J: Array, name: str) -> Named:
+        """The same tuple of one array, and a name beside it."""
+        self = super().__new__(cls, J)
+        self.name = name
+        return self
+
+    def fold(self, R: Array) -> Named:
+        """The Jacobian of R f."""
+        return Named(super().fold(R).J, self.name)
+
+    def tree_flatten(self) -> tuple[tuple[Array], str]:
+        """The array, and what is no array."""
+        return (self.J,), self.name
+
+    @classmethod
+    def tree_unflatten(cls, name: str, children: tuple[Array]) -> Named:
+        """Its inverse."""
+        return cls(*children, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,17 +100,13 @@ class Network:
     def linearise(self, params: Params, x: Array) -> tuple[Array, list[Block | Implicit]]:
         """f (n, c) and the layers. No weight Jacobian of a dense layer is formed."""
         leaves = self._leaves(params)
-        f, dense = self._tapped(leaves, x)
-        rest = [k for k, part in enumerate(self.parts) if not part.dense]
-        chunk = self._chunk(leaves, x, f, rest)
+        every = range(len(self.parts))
+        chunk = self._chunk(leaves, x)
         if chunk is None:
-            rows = self._rows(leaves, x, rest)
-            full: dict[int, Jacobian | Implicit] = {
-                k: Jacobian(J) for k, J in zip(rest, rows, strict=True)
-            }
-        else:
-            full = {k: Implicit(self, k, leaves, x, chunk) for k in rest}
-        return f, [dense[k] if part.dense else full[k] for k, part in enumerate(self.parts)]
+            f, blocks = self._blocks(leaves, x, every)
+            return f, [blocks[k] for k in every]
+        f, dense = self._blocks(leaves, x, [k for k in every if self.parts[k].dense])
+        return f, [dense.get(k) or Implicit(self, k, leaves, x, chunk) for k in every]
 
     def tree(self, step: Sequence[Array]) -> Params:
         """One array per block, as `natural_gradient` gives it, in the shape of the parameters."""
@@ -144,35 +167,50 @@ class Network:
     def _call(self, leaves: Sequence[Array], x: Array) -> Array:
         return self.apply(jax.tree.unflatten(self.treedef, list(leaves)), x)
 
-    def _tapped(self, leaves: list[Array], x: Array) -> tuple[Array, dict[int, Layer]]:
-        """f, and the dense layers from one forward pass and one backward pass per output."""
-        tapped = {k: part for k, part in enumerate(self.parts) if part.dense}
-        if not tapped:
+    def _blocks(
+        self, leaves: list[Array], x: Array, which: Sequence[int]
+    ) -> tuple[Array, dict[int, Block]]:
+        """f, and some of the blocks with their Jacobians in full, if they are not dense."""
+        f, blocks = self._tapped(leaves, x, [k for k in which if self.parts[k].tapped])
+        rest = [k for k in which if not self.parts[k].tapped]
+        for k, J in zip(rest, self._rows(leaves, x, rest), strict=True):
+            blocks[k] = Named(J, self.parts[k].name)
+        return f, blocks
+
+    def _tapped(
+        self, leaves: list[Array], x: Array, which: Sequence[int]
+    ) -> tuple[Array, dict[int, Block]]:
+        """f, and dense or convolutional blocks from one forward pass and one backward pass per output."""
+        if not which:
             return self._call(leaves, x), {}
         jaxpr = flat(self._call, leaves, x)
-        dense = study(jaxpr, len(leaves)).dense
-        taps = {k: dense[part.leaves[0]] for k, part in tapped.items()}
+        trace = study(jaxpr, len(leaves))
+        first = {k: self.parts[k].leaves[0] for k in which}
+        dense = {k: trace.dense[j] for k, j in first.items() if self.parts[k].dense}
+        filters = {k: trace.filters[j] for k, j in first.items() if not self.parts[k].dense}
+        at = {k: tap.equation for k, tap in (dense | filters).items()}
 
         def shifted(shift: dict[int, Array]) -> Any:
-            at = {tap.equation: shift[k] for k, tap in taps.items()}
-            (f,), inputs = evaluate(jaxpr, [*leaves, x], at)
-            return f, {k: inputs[tap.equation][tap.side] for k, tap in taps.items()}
+            (f,), inputs = evaluate(jaxpr, [*leaves, x], {at[k]: s for k, s in shift.items()})
+            return f, {k: inputs[at[k]] for k in which}
 
-        zeros = {
-            k: jnp.zeros(v.shape, v.dtype)
-            for k, v in ((k, tap.out(jaxpr)) for k, tap in taps.items())
-        }
-        f, vjp, h = jax.vjp(shifted, zeros, has_aux=True)
+        taps = {k: jaxpr.eqns[at[k]].outvars[0].aval for k in which}
+        zeros = {k: jnp.zeros(tap.shape, tap.dtype) for k, tap in taps.items()}
+        f, vjp, operands = jax.vjp(shifted, zeros, has_aux=True)
         eye = jnp.eye(f.shape[1], dtype=f.dtype)
         (g,) = jax.vmap(lambda e: vjp(jnp.broadcast_to(e, f.shape)))(eye)
-        layers = {}
-        for k, tap in taps.items():
-            a = tap.scale * (h[k] if tap.contracted == 1 else h[k].T)
-            if len(tapped[k].leaves) == 2:
+        blocks: dict[int, Block] = {}
+        for k, tap in dense.items():
+            h = operands[k][tap.side]
+            a = tap.scale * (h if tap.contracted == 1 else h.T)
+            if tap.bias is not None:
                 a = jnp.concatenate([a, jnp.full((len(a), 1), tap.column, a.dtype)], axis=1)
             order = (1, 0, 2) if tap.samples_first else (2, 0, 1)
-            layers[k] = Layer(a, jnp.transpose(g[k], order))
-        return f, layers
+            blocks[k] = Layer(a, jnp.transpose(g[k], order))
+        for k, filter in filters.items():
+            J = filter.jacobian(jaxpr.jaxpr, operands[k][0], g[k])
+            blocks[k] = Named(J, self.parts[k].name)
+        return f, blocks
 
     def _rows(self, leaves: list[Array], x: Array, which: Sequence[int]) -> list[Array]:
         """J (n, c, units, inputs) of some blocks, sample by sample."""
@@ -205,10 +243,12 @@ class Network:
             out.append(pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, axis=3))
         return out
 
-    def _chunk(self, leaves: list[Array], x: Array, f: Array, which: Sequence[int]) -> int | None:
+    def _chunk(self, leaves: list[Array], x: Array) -> int | None:
         """How many samples' rows fit into the memory; None where all of them do."""
+        which = [k for k, part in enumerate(self.parts) if not part.dense]
         if self.memory is None or not which:
             return None
+        f = jax.eval_shape(self._call, leaves, x)
         (n, c), size = f.shape, f.dtype.itemsize
         each = [sum(math.prod(self.shapes[j]) for j in self.parts[k].leaves) for k in which]
         dual = (4 * 8 + len(which) * size) * (n * c) ** 2  # the kernels; the system and its factors
@@ -224,7 +264,7 @@ class Network:
                 f"sample's rows take {dual + needed}; give that much, fewer samples, or use "
                 "`matrix_free`"
             )
-        return int(min(chunk, n))
+        return -(-n // -(-n // int(min(chunk, n))))  # no larger than its number of chunks asks
 
 
 class Implicit:
@@ -257,34 +297,38 @@ class Implicit:
         return Implicit(self.net, self.k, self.leaves, self.x, self.chunk, root)
 
     def gram(self, other: Implicit) -> Array:
-        """J J'^T, (n, c, m, d), block by block; of a matrix with itself one triangle."""
+        """J J'^T, (n, c, m, d), block by block; of a matrix with itself one triangle.
+
+        Samples split over devices stay split in every chunk, and the kernel comes out split by rows.
+        """
         (n, c), (m, d), same = self.shape[:2], other.shape[:2], other is self
-        K, M = self.chunk * c, other.chunk * d
 
         def row(i: Array, T: Array) -> Array:
-            J = self._at(i).reshape(K, -1)
+            J = self._at(i).reshape(self.chunk * c, -1)
 
             def column(j: Array, T: Array) -> Array:
-                B = J @ other._at(j).reshape(M, -1).T
-                T = jax.lax.dynamic_update_slice(T, B, (i * K, j * M))
-                return jax.lax.dynamic_update_slice(T, B.T, (j * M, i * K)) if same else T
+                B = J @ other._at(j).reshape(other.chunk * d, -1).T
+                B = B.reshape(self.chunk, 1, c, other.chunk, 1, d)
+                T = jax.lax.dynamic_update_slice(T, B, (0, i, 0, 0, j, 0))
+                B = jnp.transpose(B, (3, 1, 5, 0, 4, 2))
+                return jax.lax.dynamic_update_slice(T, B, (0, j, 0, 0, i, 0)) if same else T
 
             return jax.lax.fori_loop(i if same else 0, other._chunks, column, T)
 
-        T = jnp.zeros((self._chunks * K, other._chunks * M), self.leaves[0].dtype)
+        rows, columns = (self.chunk, self._chunks), (other.chunk, other._chunks)
+        T = jnp.zeros((*rows, c, *columns, d), self.leaves[0].dtype)
         T = jax.lax.fori_loop(0, self._chunks, row, T)
-        return T[: n * c, : m * d].reshape(n, c, m, d)
+        return T.reshape(math.prod(rows), c, math.prod(columns), d)[:n, :, :m]
 
     def pull(self, v: Array) -> Array:
         """J^T v, (..., units, inputs): a sum over chunks."""
         shape = v.shape[:-2]
-        flat_v = self._padded(jnp.moveaxis(v.reshape(-1, *v.shape[-2:]), 0, 2), zeros=True)
+        flat_v = self._split(jnp.moveaxis(v.reshape(-1, *v.shape[-2:]), 0, 2), zeros=True)
 
         def add(i: Array, total: Array) -> Array:
-            w = jax.lax.dynamic_slice_in_dim(flat_v, i * self.chunk, self.chunk)
-            return total + jnp.einsum("nck,ncij->kij", w, self._at(i))
+            return total + jnp.einsum("nck,ncij->kij", flat_v[:, i], self._at(i))
 
-        zero = jnp.zeros((flat_v.shape[2], *self.shape[2:]), self.leaves[0].dtype)
+        zero = jnp.zeros((flat_v.shape[-1], *self.shape[2:]), self.leaves[0].dtype)
         total = jax.lax.fori_loop(0, self._chunks, add, zero)
         return total.reshape(*shape, *self.shape[2:])
 
@@ -296,11 +340,10 @@ class Implicit:
 
     def squares(self) -> Array:
         """sum_nc J_nc^2, (units, inputs)."""
-        real = self._padded(jnp.ones((len(self.x), 1), self.leaves[0].dtype), zeros=True)
+        real = self._split(jnp.ones(len(self.x), self.leaves[0].dtype), zeros=True)
 
         def add(i: Array, total: Array) -> Array:
-            w = jax.lax.dynamic_slice_in_dim(real, i * self.chunk, self.chunk)
-            return total + jnp.einsum("nk,ncij->ij", w, self._at(i) ** 2)
+            return total + jnp.einsum("n,ncij->ij", real[:, i], self._at(i) ** 2)
 
         zero = jnp.zeros(self.shape[2:], self.leaves[0].dtype)
         return jax.lax.fori_loop(0, self._chunks, add, zero)
@@ -323,21 +366,24 @@ class Implicit:
     def _chunks(self) -> int:
         return -(-len(self.x) // self.chunk)
 
-    def _padded(self, array: Array, zeros: bool = False) -> Array:
-        wide = [(0, -len(array) % self.chunk)] + [(0, 0)] * (array.ndim - 1)
-        return jnp.pad(array, wide) if zeros else jnp.pad(array, wide, mode="edge")
+    def _split(self, array: Array, zeros: bool = False) -> Array:
+        """(chunk, chunks, ..): chunk i holds every `chunks`-th sample, so that each device has its
+        share of it; those beyond the last sample repeat it, or are zero."""
+        wide = [(0, self.chunk * self._chunks - len(array))] + [(0, 0)] * (array.ndim - 1)
+        padded = jnp.pad(array, wide) if zeros else jnp.pad(array, wide, mode="edge")
+        return padded.reshape(self.chunk, self._chunks, *array.shape[1:])
 
     def _at(self, i: Array) -> Array:
-        """The rows of chunk i; those beyond the last sample repeat it."""
-        x = jax.lax.dynamic_slice_in_dim(self._padded(self.x), i * self.chunk, self.chunk)
-        (J,) = self.net._rows(self.leaves, x, [self.k])
+        """The rows of chunk i."""
+        x = self._split(self.x)[:, i]
+        J = self.net._blocks(self.leaves, x, [self.k])[1][self.k].jacobian()
         if self.root is None:
             return J
-        R = jax.lax.dynamic_slice_in_dim(self._padded(self.root), i * self.chunk, self.chunk)
-        return jnp.einsum("nkc,ncij->nkij", R, J)
+        return jnp.einsum("nkc,ncij->nkij", self._split(self.root)[:, i], J)
 
     def _map(self, function: Callable[[Array], Array]) -> Array:
         rows = jax.lax.map(lambda i: function(self._at(i)), jnp.arange(self._chunks))
+        rows = rows.swapaxes(0, 1)
         return rows.reshape(-1, *rows.shape[2:])[: len(self.x)]
 
 
@@ -403,21 +449,22 @@ def network(
     )
     shapes = tuple(leaf.shape for leaf in leaves)
 
-    def make(dense: set[int]) -> Network:
-        parts = _parts(trace, names, shapes, wanted, dense)
+    def make(dense: set[int], filters: set[int]) -> Network:
+        parts = _parts(trace, names, shapes, wanted, dense, filters)
         return Network(apply, names, shapes, treedef, parts, f.shape[1], memory, convolves)
 
-    found = set(trace.dense)
+    found, filters = set(trace.dense), set(trace.filters)
     if named is not None:
         _check_taps(trace, names, shapes, named)
         found &= named
-    net = make(found)
+    net = make(found, filters)
     wrong = _check(net, leaves, x[:CHECKED])
-    if wrong and named is not None:
+    if wrong & found and named is not None:
         raise ValueError(
-            f"{names[min(wrong)]!r} is no dense layer: input (x) pre-activation gradient is not its Jacobian"
+            f"{names[min(wrong & found)]!r} is no dense layer: input (x) pre-activation gradient is not "
+            "its Jacobian"
         )
-    net = make(found - wrong) if wrong else net
+    net = make(found - wrong, filters - wrong) if wrong else net
     missing = [] if named is None else [k for k in named & found if not _is_dense(net, k)]
     if missing:
         raise ValueError(
@@ -501,6 +548,7 @@ def _parts(
     shapes: Sequence[tuple[int, ...]],
     groups: list[list[int]] | None,
     dense: set[int],
+    filters: set[int],
 ) -> tuple[Part, ...]:
     """A weight with its bias, in the order of use; then what the caller's groups make of them."""
     parts = []
@@ -508,7 +556,7 @@ def _parts(
     for k in sorted(set(range(len(names))) - taken, key=lambda k: (trace.order[k] or 0, k)):
         leaves = (k, trace.bias[k]) if k in trace.bias else (k,)
         axis = trace.units.get(k, 0 if len(shapes[k]) == 1 else None)
-        parts.append(Part(_name(leaves, names), leaves, axis, k in dense))
+        parts.append(Part(_name(leaves, names), leaves, axis, k in dense, k in dense | filters))
     if groups is None:
         return tuple(parts)
     every = [k for group in groups for k in group]
@@ -517,7 +565,8 @@ def _parts(
             raise ValueError(f"parameter {name!r} is in {every.count(k)} groups; each is in one")
     whole = {frozenset(part.leaves): part for part in parts}
     return tuple(
-        whole.get(frozenset(g)) or Part(_name(g, names), tuple(g), None, False) for g in groups
+        whole.get(frozenset(g)) or Part(_name(g, names), tuple(g), None, False, False)
+        for g in groups
     )
 
 
@@ -552,7 +601,7 @@ def _is_dense(net: Network, leaf: int) -> bool:
 
 
 def _check(net: Network, leaves: list[Array], x: Array) -> set[int]:
-    """The dense weights whose factors do not give their Jacobian, on a random direction.
+    """The tapped weights whose blocks are not their Jacobians, on a random direction.
 
     Raises where samples depend on each other, and where a derivative is not finite.
     """
@@ -575,10 +624,10 @@ def _check(net: Network, leaves: list[Array], x: Array) -> set[int]:
                 stacklevel=3,
             )
     wrong = set()
-    _, dense = net._tapped(leaves, x)
-    for k, layer in dense.items():
+    _, tapped = net._tapped(leaves, x, [k for k, part in enumerate(net.parts) if part.tapped])
+    for k, block in tapped.items():
         part = net.parts[k]
-        step = layer.pull(v)
+        step = block.pull(v)
         tried = net.tree(
             [
                 step if j == k else jnp.zeros(net.step_shape(p), f.dtype)
@@ -586,7 +635,7 @@ def _check(net: Network, leaves: list[Array], x: Array) -> set[int]:
             ]
         )
         ours = jax.tree.leaves(tried)
-        scale = sum((layer.g**2).sum((1, 2)) * (layer.a**2).sum(1)) ** 0.5
+        scale = block.squares().sum() ** 0.5
         if any(is_false(abs(ours[j] - slopes[j]).max() <= close * scale) for j in part.leaves):
             wrong.add(part.leaves[0])
     return wrong

@@ -45,9 +45,44 @@ class Dense(NamedTuple):
         """Whether the tap is (n, i), and not (i, n)."""
         return self.side == 0
 
-    def out(self, jaxpr: Any) -> Any:
-        """Shape and dtype of the tap."""
-        return jaxpr.eqns[self.equation].outvars[0].aval
+
+class Filter(NamedTuple):
+    """u = W * h: the convolution is one equation of the trace, and its result is the tap."""
+
+    equation: int
+    scale: float  # of the weight before the convolution
+    axes: tuple[int, ...]  # of the leaf: its units, its channels, then space
+    bias: int | None = None
+    column: float = 0.0  # du/db
+
+    def jacobian(self, jaxpr: Any, h: Array, g: Array) -> Array:
+        """df/dW (n, c, i, j) and last the bias, from the input h and g = df/du with c first:
+
+            J_nc,i(k, o) = sum_p g_ncip h_nk(stride p + dilation o),
+
+        one matrix product per sample. Autodiff would write it as a convolution with a group per
+        sample, for which XLA gives wrong numbers where the groups are split over devices.
+        """
+        params = jaxpr.eqns[self.equation].params
+        inputs, weight, outputs = params["dimension_numbers"]
+        size = [jaxpr.eqns[self.equation].invars[1].aval.shape[a] for a in weight]
+        g = jnp.transpose(g, [outputs[0] + 1, 0, *(a + 1 for a in outputs[1:])])
+        places, g = g.shape[3:], g.reshape(*g.shape[:3], -1)
+        dilated = zip(params["padding"], params["lhs_dilation"], strict=True)
+        edges = [(0, 0, 0)] * 2 + [(*pair, d - 1) for pair, d in dilated]
+        h = jax.lax.pad(jnp.transpose(h, inputs), jnp.zeros((), h.dtype), edges)
+        met = []
+        for offset in np.ndindex(*size[2:]):
+            start = [o * d for o, d in zip(offset, params["rhs_dilation"], strict=True)]
+            steps = zip(start, places, params["window_strides"], strict=True)
+            met.append(h[:, :, *(slice(o, o + (p - 1) * s + 1, s) for o, p, s in steps)])
+        patches = jnp.stack(met, axis=2).reshape(*h.shape[:2], *size[2:], -1)
+        kept = sorted(range(1, len(size)), key=lambda k: self.axes[k])
+        patches = jnp.transpose(patches, (0, *kept, len(size))).reshape(len(h), -1, g.shape[3])
+        J = self.scale * jnp.einsum("ncip,njp->ncij", g, patches)
+        if self.bias is None:
+            return J
+        return jnp.concatenate([J, self.column * g.sum(3, keepdims=True)], axis=3)
 
 
 class Trace(NamedTuple):
@@ -55,6 +90,7 @@ class Trace(NamedTuple):
 
     order: list[int | None]  # the equation that uses it first; None if none does
     dense: dict[int, Dense]
+    filters: dict[int, Filter]
     units: dict[int, int]  # axis of the units, of dense and convolutional weights
     bias: dict[int, int]  # the bias of such a weight
     reasons: dict[int, str]  # why a leaf is no dense weight
@@ -118,7 +154,7 @@ def study(closed: Any, count: int) -> Trace:
     samples = {jaxpr.invars[-1]}  # what depends on x
     order: list[int | None] = [None] * count
     uses = [0] * count
-    weights: dict[int, tuple[int, Any]] = {}
+    weights: dict[int, tuple[int, Dense | Filter | str]] = {}
     biases: dict[int, tuple[int, float]] = {}
     reasons: dict[int, str] = {}
 
@@ -142,7 +178,7 @@ def study(closed: Any, count: int) -> Trace:
         if name in ("dot_general", "conv_general_dilated") and len(leaves) == 1:
             side = 1 - seen.index(leaves[0])
             other = eqn.invars[side]
-            weight = _weight(eqn, k, side, leaves[0])
+            weight = _weight(eqn, k, side, leaves[0], jaxpr.invars[-1].aval.shape[0])
             if isinstance(weight, str):
                 reasons[leaves[0].leaf] = weight
             elif not isinstance(other, core.Literal) and other in samples:
@@ -157,7 +193,9 @@ def study(closed: Any, count: int) -> Trace:
         if at_end and not at_end.product:
             use(at_end.leaf, last)
 
-    dense, units, bias = {}, {}, {}
+    dense: dict[int, Dense] = {}
+    filters: dict[int, Filter] = {}
+    units, bias = {}, {}
     for leaf, (axis, tap) in weights.items():
         if uses[leaf] > 1:
             reasons[leaf] = f"it is used {uses[leaf]} times"
@@ -167,11 +205,15 @@ def study(closed: Any, count: int) -> Trace:
         b, column = biases.get(leaf, (None, 0.0))
         if b is not None and uses[b] == 1 and math.prod(jaxpr.invars[b].aval.shape) == size:
             bias[leaf] = b
+        if not isinstance(tap, str) and leaf in bias:
+            tap = tap._replace(bias=b, column=column)
         if isinstance(tap, Dense):
-            dense[leaf] = tap._replace(bias=bias[leaf], column=column) if leaf in bias else tap
-        else:
-            reasons[leaf] = tap
-    return Trace(order, dense, units, bias, reasons)
+            dense[leaf] = tap
+            continue
+        if isinstance(tap, Filter):
+            filters[leaf] = tap
+        reasons[leaf] = tap if isinstance(tap, str) else "it is the filter of a convolution"
+    return Trace(order, dense, filters, units, bias, reasons)
 
 
 def _follow(eqn: Any, seen: list[_View | None], known: dict) -> _View | None:
@@ -219,16 +261,23 @@ def _fold_constant(eqn: Any, known: dict) -> None:
         known[eqn.outvars[0]] = eqn.primitive.bind(*arguments, **eqn.params)
 
 
-def _weight(eqn: Any, k: int, side: int, view: _View) -> tuple[int, Dense | str] | str:
-    """The units' axis of a weight and its tap, or the reason why there is none."""
+def _weight(
+    eqn: Any, k: int, side: int, view: _View, n: int
+) -> tuple[int, Dense | Filter | str] | str:
+    """The units' axis of a weight and its tap, or the reason why there is none; n samples."""
     if view.axes is None:
         return "it is reshaped before its product"
     shape = eqn.invars[side].aval.shape
     if eqn.primitive.name == "conv_general_dilated":
         if side != 0 or eqn.params["batch_group_count"] != 1:
             return "it is no filter"
-        axis = view.axes[eqn.params["dimension_numbers"].rhs_spec[0]]
-        return axis, "it is the filter of a convolution"
+        numbers = eqn.params["dimension_numbers"]
+        axes = tuple(view.axes[a] for a in numbers.rhs_spec)
+        if eqn.params["feature_group_count"] != 1:
+            return axes[0], "it is the filter of a grouped convolution"
+        if eqn.invars[0].aval.shape[numbers.lhs_spec[0]] != n:
+            return axes[0], "it is the filter of a convolution over more than the samples"
+        return axes[0], Filter(k, view.scale, axes)
     contract, batch = eqn.params["dimension_numbers"]
     weight, other = contract[1 - side], contract[side]
     if len(view.axes) != 2 or len(weight) != 1 or batch[0]:

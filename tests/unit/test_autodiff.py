@@ -110,6 +110,87 @@ def test_exact_is_brute_force(apply: Any, case: Any, memory: int | None) -> None
     np.testing.assert_allclose(flat(free), brute(apply, p, x, y, 1e-2), atol=1e-9)
 
 
+FILTERS = {
+    "NCHW and OIHW, strided": {
+        "strides": (2, 1),
+        "padding": "VALID",
+        "axes": ("NCHW", "OIHW", "NCHW"),
+    },
+    "NHWC and HWIO, dilated": {
+        "strides": (1, 2),
+        "padding": [(1, 2), (0, -1)],
+        "axes": ("NHWC", "HWIO", "NHWC"),
+        "rhs": (2, 1),
+    },
+    "transposed": {
+        "strides": (1, 1),
+        "padding": [(1, 1), (2, 1)],
+        "axes": ("NHWC", "OHWI", "NCHW"),
+        "lhs": (2, 2),
+    },
+}
+
+
+@pytest.mark.parametrize("case", FILTERS.values(), ids=FILTERS)
+@pytest.mark.parametrize("halved", [False, True])
+def test_the_rows_of_a_filter_are_those_of_jacrev(case: dict, halved: bool) -> None:
+    rng = np.random.default_rng(3)
+    size = {"N": 3, "C": 2, "H": 5, "W": 6, "I": 2, "O": 4}
+    inputs, weight, outputs = case["axes"]
+    x = jnp.asarray(rng.standard_normal([size[a] for a in inputs]))
+    kernel = {**size, "H": 2, "W": 3}
+    p = {"w": rng.standard_normal([kernel[a] for a in weight]), "b": rng.standard_normal(4)}
+    p = jax.tree.map(jnp.asarray, p)
+    along = [4 if a == "C" else 1 for a in outputs]
+
+    def apply(p: Any, x: Any) -> Any:
+        u = jax.lax.conv_general_dilated(
+            x,
+            p["w"] / 2 if halved else p["w"],
+            case["strides"],
+            case["padding"],
+            case.get("lhs"),
+            case.get("rhs"),
+            case["axes"],
+        )
+        u = u / 3 + p["b"].reshape(along)
+        return jnp.stack([jnp.tanh(u).sum((1, 2, 3)), (u**2).sum((1, 2, 3))], axis=1)
+
+    net = autodiff.network(apply, p, x)
+    assert net.parts[0].tapped
+    assert not net.parts[0].dense
+    (block,) = net.layers(p, x)
+    J = jax.jacrev(apply)(p, x)
+    W = jnp.moveaxis(J["w"], 2 + weight.index("O"), 2).reshape(3, 2, 4, -1)
+    wanted = jnp.concatenate([W, J["b"][..., None]], axis=3)
+    np.testing.assert_allclose(block.J, wanted, rtol=0, atol=1e-10)
+
+
+def test_a_convolution_that_does_not_fit_the_tap_is_done_sample_by_sample() -> None:
+    rng = np.random.default_rng(4)
+    x, w = (jnp.asarray(rng.standard_normal(s)) for s in ((3, 5, 5, 2), (2, 2, 1, 2)))
+    b = jnp.asarray(rng.standard_normal(4))
+
+    def grouped(p: Any, x: Any) -> Any:
+        axes = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, p, (1, 1), "SAME", dimension_numbers=axes, feature_group_count=2
+        ).sum((1, 2))
+
+    def along_the_width(p: Any, x: Any) -> Any:  # the bias has the channels' number, but is none
+        axes = ("NHWC", "HWIO", "NHWC")
+        u = jax.lax.conv_general_dilated(x, p[0], (1, 1), "VALID", dimension_numbers=axes)
+        return jnp.tanh(u + p[1][:, None]).sum((1, 2))
+
+    full = jnp.asarray(rng.standard_normal((2, 2, 2, 4)))
+    for apply, p in ((grouped, w), (along_the_width, (full, b))):
+        net = autodiff.network(apply, p, x)
+        assert not any(part.tapped for part in net.parts)
+        step = ngdlib.natural_gradient("exact", net.layers(p, x), apply(p, x), damping=1e-2)
+        wanted = brute(apply, p, x, jnp.zeros_like(apply(p, x)), 1e-2)
+        np.testing.assert_allclose(flat(net.tree(step)), wanted, atol=1e-10)
+
+
 @pytest.mark.parametrize("rho", [1e-3, 0.0])
 @pytest.mark.parametrize("space", ["parameter", "function"])
 def test_unit_wise_takes_output_channels_one_by_one(rho: float, space: str) -> None:
@@ -156,7 +237,10 @@ def test_an_equinox_module() -> None:
 
     x = jax.random.normal(k[2], (5, 1, 4, 4), dtype=apply(p, jnp.zeros((1, 1, 4, 4))).dtype)
     net = autodiff.network(apply, p, x)
-    assert [type(b).__name__ for b in net.layers(p, x)] == ["Jacobian", "Layer"]
+    blocks = net.layers(p, x)
+    assert isinstance(blocks[0], ngdlib.Jacobian)
+    assert isinstance(blocks[1], ngdlib.Layer)
+    assert net.parts[0].tapped
     y = jnp.zeros((5, 2))
     step = ngdlib.natural_gradient("exact", net.layers(p, x), apply(p, x) - y, damping=1e-2)
     np.testing.assert_allclose(flat(net.tree(step)), brute(apply, p, x, y, 1e-2), atol=1e-5)
@@ -181,8 +265,24 @@ def test_a_weight_used_twice_is_no_dense_layer() -> None:
     with pytest.raises(ValueError, match=r"'0' is no weight of a dense layer.* used 2 times"):
         autodiff.network(tied, p, x, taps=["0"])
     blocks = autodiff.layers(tied, p, x)
-    with pytest.raises(TypeError, match=r"kfac needs dense layers: block 1 \(of shape 1 x 16\)"):
+    with pytest.raises(TypeError, match=r"kfac needs dense layers: block 1 \(0\) is none"):
         ngdlib.natural_gradient("kfac", blocks, jnp.ones((2, 4)), damping=0.1)
+
+
+@pytest.mark.parametrize("memory", [None, 30_000])
+def test_errors_name_the_block(memory: int | None) -> None:
+    p, x, y = convolutional()
+    net = autodiff.network(conv, p, x, memory=memory)
+    blocks = jax.jit(net.layers)(p, x) if memory is None else net.layers(p, x)
+    R = jnp.ones((5, 1, 2))
+    for b in (blocks, ngdlib.likelihood.fold(blocks, R)):
+        with pytest.raises(TypeError, match=r"kfac needs dense layers: block 1 \(c1\) is none"):
+            ngdlib.natural_gradient("kfac", b, jnp.ones(b[0].shape[:2]), damping=0.1)
+    if memory:
+        words = r"block 'c1' does not fit into memory=30000 bytes.*allow more memory"
+        for method in ("unit_wise", "mini_block"):
+            with pytest.raises(TypeError, match=words):
+                ngdlib.natural_gradient(method, blocks, y, damping=0.1)
 
 
 def test_bad_input() -> None:
