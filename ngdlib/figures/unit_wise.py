@@ -262,7 +262,7 @@ def draw_blocks(fig: Canvas) -> Callable[[Blocks], None]:
         [], [], label="single units", **style.METHODS["unit_wise"] | move | {"marker": ""}
     )
     (blocks,) = right.plot([], [], color="C1", linewidth=2.2, label="this size", **move)
-    right.legend(loc="lower left")
+    right.legend(loc="upper right")
 
     def update(data: Blocks) -> None:
         theory.set_data(data.sizes, np.clip(data.predicted, _LOW, _HIGH))
@@ -341,7 +341,7 @@ def draw_widths(fig: Canvas) -> Callable[[Widths], None]:
     ax.set_yscale("log")
     ax.set(xlim=(52, 640), ylim=(3e-4, 1e6), xlabel="width", ylabel="loss after one step / before")
     ax.set_xticks([64, 128, 256, 512], ["64", "128", "256", "512"])
-    ax.set_title("Units alone explode with ReLU; damping, company or tanh hold them")
+    ax.set_title("Units alone explode with ReLU; damping, larger blocks or tanh hold them")
     ax.axhline(1.0, color="C7", linewidth=0.9)
     unit, mini = style.METHODS["unit_wise"], style.METHODS["mini_block"]
     looks: list[dict[str, Any]] = [
