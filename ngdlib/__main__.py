@@ -158,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=_count(0), default=0)
     run.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     run.add_argument("--backend", choices=("numpy", "jax"), default="numpy")
+    run.add_argument(
+        "--devices", type=_count(1), help="spread the training samples over so many, with jax"
+    )
     run.add_argument("--json", metavar="FILE", help="write settings and table for machines")
     return parser
 
@@ -184,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(o: argparse.Namespace) -> None:
     for path in (o.json, o.save_data, o.save_params, o.save_kernels):
         _check_writable(path)
+    if o.devices and o.backend != "jax":
+        raise ValueError("--devices is for --backend jax: NumPy computes on one")
     if o.epsilon is not None and o.loss == "squared_error":
         raise ValueError(
             "--epsilon belongs to softmax and logistic: with squared error the Hessian is I"
@@ -200,6 +205,9 @@ def _run(o: argparse.Namespace) -> None:
         o.bias_variance,
     )
     params = _params(o, net, xp)
+    kernels = _kernels(o, net, params, data)
+    if o.devices:
+        params, data, kernels = _spread(o.devices, params, data, kernels)
     run = functools.partial(
         train,
         net,
@@ -211,12 +219,13 @@ def _run(o: argparse.Namespace) -> None:
         fisher=o.fisher
         if o.epsilon is None
         else lambda loss, t: likelihood.plus_identity(loss, o.epsilon),
-        kernels=_kernels(o, net, params, data),
+        kernels=kernels,
     )
     rate = o.learning_rate
     if o.lr_factor != 1.0:
         rate = o.lr_factor * (run(steps=0).learning_rate if rate == "optimal" else rate)
-    history = run(learning_rate=rate, steps=o.steps, progress=_Bar(o.steps))
+    bar = _Bar(o.steps) if sys.stderr.isatty() else None
+    history = run(learning_rate=rate, steps=o.steps, progress=bar)
     settings = _settings(o, net, data, history)
     for name, value in settings.items():
         print(f"{name}: {value}")
@@ -329,8 +338,18 @@ def _kernels(o: argparse.Namespace, net: MLP, params: Params, data: datasets.Dat
     return kernels
 
 
+def _spread(count: int, params: Params, data: datasets.Data, kernels: Any) -> tuple:
+    """The training samples split over `count` devices, everything else whole on each of them."""
+    from .interop import devices
+
+    mesh = devices.mesh(count)
+    x, y = devices.spread(mesh, data.x_train, data.y_train)
+    params, kernels, rest = devices.copy(mesh, (params, kernels, (data.x_test, data.y_test)))
+    return params, data._replace(x_train=x, y_train=y, x_test=rest[0], y_test=rest[1]), kernels
+
+
 def _settings(o: argparse.Namespace, net: MLP, data: datasets.Data, history: History) -> dict:
-    after = ("steps", "loss", "fisher", "kernels", "forster", "seed", "dtype", "backend")
+    after = ("steps", "loss", "fisher", "kernels", "forster", "seed", "dtype", "backend", "devices")
     plain = isinstance(o.damping, float)
     return {
         "dataset": o.load_data or o.dataset,
@@ -341,7 +360,7 @@ def _settings(o: argparse.Namespace, net: MLP, data: datasets.Data, history: His
         **{name: getattr(net, name) for name in NETWORK},
         "method": o.method,
         "damping": o.damping if plain else f"{type(o.damping).__name__.lower()}:{o.damping[0]}",
-        **{name: getattr(o, name) for name in after},
+        **{name: getattr(o, name) for name in after if getattr(o, name) is not None},
         "learning_rate": history.learning_rate,
         "alpha": history.alpha,
     }
@@ -374,7 +393,7 @@ class _Bar:
         self.steps, self.start = steps, time.monotonic()
 
     def __call__(self, done: int) -> None:
-        if time.monotonic() - self.start < 2 or not sys.stderr.isatty():
+        if time.monotonic() - self.start < 2:
             return
         filled = 30 * done // self.steps
         bar = "#" * filled + "." * (30 - filled)

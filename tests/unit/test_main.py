@@ -1,6 +1,9 @@
 """`python -m ngdlib train`: its table, its files, and one line on stderr for what is wrong."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -132,3 +135,26 @@ def test_a_malformed_npz_is_one_line(tmp_path, capsys):
     (tmp_path / "bad.npz").write_bytes(b"no archive")
     assert main([*SMALL, "--dataset", str(tmp_path / "bad.npz")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_samples_over_several_devices_give_the_same_table():
+    """A program of its own: the number of devices is fixed when JAX is imported."""
+    pytest.importorskip("jax")
+    options = [*SMALL, "--backend", "jax", "--method", "kfac", "--damping", "1e-3", "--devices"]
+
+    def program(count: int) -> subprocess.CompletedProcess:
+        env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=5"}
+        command = [sys.executable, "-m", "ngdlib", *options, str(count)]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    one, four, five, six = (program(count) for count in (1, 4, 5, 6))
+    assert rows(four.stdout) == rows(one.stdout) != [], four.stderr
+    assert (five.returncode, six.returncode) == (2, 2)
+    assert "12 samples do not divide among 5 devices: use 10 or 15 samples" in five.stderr
+    assert "6 devices were asked for, and there are 5" in six.stderr
+
+
+def test_devices_are_for_jax(capsys):
+    assert main([*SMALL, "--devices", "2"]) == 2
+    assert "--devices is for --backend jax" in capsys.readouterr().err
