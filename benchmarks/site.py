@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
-from live import SITE, chromium_path, serve, wake  # noqa: E402
+from live import KEPT, SITE, chromium_path, serve, until, wake  # noqa: E402
 
 CHAPTER, FIGURE = "book/02-approximations/exact.html", "live-one-step"
 TARGETS = {
@@ -111,10 +111,7 @@ def starts(browser: Browser, address: str) -> tuple[dict[str, float], Page]:
     page = reader(browser)
     page.goto(address)
     cold = ready(page)
-    page.wait_for_function(
-        """async () => (await (await caches.open("ngd-python")).keys())
-             .some((request) => request.url.endsWith(".stdlib"))"""
-    )
+    until(page, KEPT)
     again = page.context.new_page()
     page.close()
     # The top of the page, so that the warm start near a figure does not come before the touch.

@@ -19,6 +19,7 @@ from ngdlib.explore.declaration import Declaration
 from ngdlib.explore.frame import Frame
 
 PAGE_RATIO = 2.0  # sharp on the screens that most readers have
+SMALLEST = 0.62  # of its full width: on a narrower screen the picture scrolls, so that its letters can be read
 
 
 class Picture:
@@ -65,12 +66,15 @@ class Picture:
             f' width="{width}" height="{height}" loading="lazy" decoding="async">'
             for dark, names in ((False, "ngd-light only-light"), (True, "ngd-dark only-dark"))
         )
+        picture = (
+            f'<div class="ngd-scroll"><div class="ngd-picture" style="min-width:{SMALLEST * width:.0f}px">'
+            f"{images}</div></div>"
+        )
         caption = f'<p class="ngd-description">{html.escape(self.description)}</p>'
         if not live:
             return (
                 f'<figure class="ngd-still" style="max-width:{width}px">'
-                f'<div class="ngd-picture">{images}</div>'
-                f"<figcaption>{caption}</figcaption></figure>"
+                f"{picture}<figcaption>{caption}</figcaption></figure>"
             )
         # The layout goes with it: the live picture then stands exactly where the still one stood.
         spec = json.dumps(
@@ -83,8 +87,7 @@ class Picture:
         )
         return (
             f'<figure class="ngd-live" style="max-width:{width}px" data-spec="{_quote(spec)}">'
-            f'<div class="ngd-controls"></div><div class="ngd-picture">{images}</div>'
-            f"<figcaption>{caption}"
+            f'<div class="ngd-controls"></div>{picture}<figcaption>{caption}'
             f'<p class="ngd-status" role="status">{still}</p></figcaption></figure>'
         )
 

@@ -292,7 +292,7 @@ def draw_poles(fig: Canvas) -> Callable[[Poles], None]:
     (curve,) = right.plot([], [], **btd | thin | {"linestyle": "-"})
     (smooth,) = right.plot([], [], gid="no-pin", **plain | thin)
     (rug,) = right.plot(
-        [], [], "|", color="C1", markersize=9, label="poles", gid="no-pin", animated=True
+        [], [], "|", color="C4", markersize=9, label="poles", gid="no-pin", animated=True
     )
     (dot,) = right.plot([], [], label="measured", animated=True, **btd | {"linestyle": ""})
     (ring_right,) = right.plot([], [], gid="no-pin", animated=True, **here)

@@ -259,7 +259,7 @@ def draw_descent(fig: Canvas) -> Callable[[Descent], None]:
     panels = fig.subplots(1, 2, sharey=True)
     dots = {"linestyle": "", "markersize": 4}
     looks = [style.METHODS[m] | dots for m in ("gradient", "exact", "exact")]
-    looks[2] |= {"color": "C1", "marker": "s"}
+    looks[2] |= {"marker": "s", "fillstyle": "none", "markersize": 6}
     words = (
         r"gradient, $\eta = 1/\lambda_{\max}$",
         r"natural, $\eta = 0.3$",

@@ -247,7 +247,15 @@ def draw_blocks(fig: Canvas) -> Callable[[Blocks], None]:
     (theory,) = left.plot([], [], label="linear theory", **style.METHODS["theory"] | move)
     (line,) = left.plot([], [], label="measured", **style.METHODS["mini_block"] | move)
     (here,) = left.plot(
-        [], [], linestyle="", marker="P", markersize=11, color="C1", label="this size", **move
+        [],
+        [],
+        linestyle="",
+        marker="o",
+        markersize=13,
+        fillstyle="none",
+        color="C5",
+        label="this size",
+        **move,
     )
     left.legend(loc="upper right")
 
@@ -261,7 +269,7 @@ def draw_blocks(fig: Canvas) -> Callable[[Blocks], None]:
     (units,) = right.plot(
         [], [], label="single units", **style.METHODS["unit_wise"] | move | {"marker": ""}
     )
-    (blocks,) = right.plot([], [], color="C1", linewidth=2.2, label="this size", **move)
+    (blocks,) = right.plot([], [], color="C5", linewidth=2.2, label="this size", **move)
     right.legend(loc="upper right")
 
     def update(data: Blocks) -> None:

@@ -10,6 +10,7 @@ import math
 import re
 import shutil
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,18 @@ def settled(figure: Locator, timeout: float = 90_000) -> dict[str, Any]:
     said = figure.locator(".ngd-said").inner_text()
     assert figure.get_attribute("data-state") == "live", said
     return figure.evaluate("(figure) => figure.ngdAnswer")
+
+
+def until(page: Page, expression: str, timeout: float = 60_000) -> None:
+    """Wait until the expression, or what its promise gives, is true; `wait_for_function` awaits nothing."""
+    deadline = time.monotonic() + timeout / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"still not true: {expression}"
+        page.wait_for_timeout(50)
+
+
+KEPT = """async () => (await (await caches.open("ngd-python")).keys())
+             .some((request) => request.url.endsWith(".stdlib"))"""  # what Python compiled is kept
 
 
 def wake(figure: Locator) -> dict[str, Any]:

@@ -11,6 +11,7 @@
 const CACHE = "ngd-python";
 const network = self.fetch.bind(self);
 let session, booted;
+let distrust; // forgets what was kept compiled, should it be the reason that a start fails
 let asked = 0; // when the page last wanted something
 const made = new Map(); // key of a figure -> the size and theme it was made for
 
@@ -21,6 +22,7 @@ self.onmessage = async ({ data }) => {
       navigator.locks?.request(data.lock, () => new Promise(() => {}));
       booted = boot(data);
       await booted;
+      distrust = null;
       postMessage({ type: "ready" });
     } else {
       await booted;
@@ -28,6 +30,7 @@ self.onmessage = async ({ data }) => {
       asked = performance.now();
     }
   } catch (error) {
+    await distrust?.();
     postMessage({ type: "dead", line: lastLine(error) });
     self.close();
   }
@@ -59,6 +62,7 @@ async function boot({ base, manifest }) {
   const library = manifest.library;
   const root = base + manifest.python;
   const warm = await restore(cache, root + library);
+  if (warm) distrust = () => Promise.all(COMPILED.map((name) => cache.delete(`${root}${library}.${name}`)));
 
   // Pyodide asks for these two by name; it gets what has been counted and kept already.
   self.fetch = async (resource, options) => {
@@ -69,7 +73,7 @@ async function boot({ base, manifest }) {
         headers: { "Content-Type": "application/wasm" },
       });
     }
-    if (url === `${root}python_stdlib.zip`) return new Response(warm?.[0] ?? (await files["python_stdlib.zip"]));
+    if (url === `${root}python_stdlib.zip`) return new Response(warm?.[1] ?? (await files["python_stdlib.zip"]));
     return network(resource, options);
   };
 
@@ -83,7 +87,7 @@ async function boot({ base, manifest }) {
   const site = python.runPython("import site; site.getsitepackages()[0]");
   python.unpackArchive(await files["packages.zip"], "zip", { extractDir: site });
   python.unpackArchive(await files[library], "zip", { extractDir: site });
-  if (warm) python.unpackArchive(warm[1], "zip", { extractDir: "/" });
+  if (warm) python.unpackArchive(warm[0], "zip", { extractDir: "/" });
   python.runPython("import numpy");
   step(3);
   python.runPython("from matplotlib.backends import backend_agg; from ngdlib.explore import browser");
@@ -104,12 +108,14 @@ async function load(url, bytes, cache, progress) {
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
-    if (at + value.length > bytes) throw new Error(`${url.split("/").pop()} is longer than it should be.`);
-    content.set(value, at);
+    if (at + value.length <= bytes) content.set(value, at);
     at += value.length;
     progress(value.length);
   }
-  if (at !== bytes) throw new Error(`${url.split("/").pop()} arrived incomplete.`);
+  if (at !== bytes) {
+    if (kept) await cache.delete(url);
+    throw new Error(`${url.split("/").pop()} has ${at} bytes where it should have ${bytes}.`);
+  }
   if (cache && !kept) {
     const headers = { "Content-Type": url.endsWith(".mjs") ? "text/javascript" : "application/octet-stream" };
     await cache.put(url, new Response(content, { headers })).catch(() => {}); // a full disk is no reason to stop
@@ -130,6 +136,7 @@ async function forget(cache, manifest, base) {
 
 // Half of a start is Python compiling the sources of its modules. So what it compiled is kept beside the files: the
 // standard library's zip with the compiled modules added, and a zip of the packages' __pycache__ folders.
+const COMPILED = ["packages", "stdlib"]; // the standard library last: it says that both are there
 const COMPILE = `
 def compiled():
     import importlib._bootstrap_external as importing, shutil, sys, zipfile
@@ -164,7 +171,7 @@ async function compile(python, cache, url) {
     await pause(0);
   } while (!modules.next().done);
   modules.destroy();
-  for (const name of ["packages", "stdlib"]) { // the standard library last: it says that both are there
+  for (const name of COMPILED) {
     const path = `/tmp/${name}.zip`;
     await cache.put(`${url}.${name}`, new Response(python.FS.readFile(path)));
     python.FS.unlink(path);
@@ -172,7 +179,7 @@ async function compile(python, cache, url) {
 }
 
 async function restore(cache, url) {
-  const found = await Promise.all(["stdlib", "packages"].map((name) => cache?.match(`${url}.${name}`)));
+  const found = await Promise.all(COMPILED.map((name) => cache?.match(`${url}.${name}`)));
   return found[0] && found[1] && Promise.all(found.map(async (kept) => new Uint8Array(await kept.arrayBuffer())));
 }
 
