@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -34,11 +37,22 @@ def sha256(measured: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def exp_ms() -> float:
+    """Milliseconds of an elementwise exp of 1000 x 1000 float64, the best of 20: how fast the machine is just now."""
+    numbers, times = np.random.default_rng(0).standard_normal((1000, 1000)), []
+    for _ in range(20):
+        start = time.perf_counter()
+        np.exp(numbers)
+        times.append(time.perf_counter() - start)
+    return round(1e3 * min(times), 2)
+
+
 def environment(packages: Sequence[str], measured: Sequence[str]) -> dict:
     """Machine and versions; `measured` names the files whose change makes the result stale."""
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all"),
+        "exp_ms": exp_ms(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
         "measured": list(measured),

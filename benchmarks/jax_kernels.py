@@ -45,7 +45,9 @@ def interleaved(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(ROUNDS):
         for name, function in functions.items():
-            time.sleep(0.1)  # OpenBLAS's threads spin for a while, and the next one would pay for it
+            time.sleep(
+                0.1
+            )  # OpenBLAS's threads spin for a while, and the next one would pay for it
             start = time.perf_counter()
             jax.block_until_ready(function())
             seconds[name].append(time.perf_counter() - start)
