@@ -223,15 +223,16 @@ def _step(
 ) -> tuple[Any, Array, Array]:
     """The parameters after one step, and the outputs there; `drawn`: R and u if not the loss's own."""
     f, layers = net.linearise(params, x)
-    S, v = likelihood.LOSSES[loss](f, y)
-    R, u = (S, v) if drawn is None else drawn
     if drawn is None and loss == "squared_error":
-        step = natural_gradient(method, layers, v, damping=damping)
-    elif u is not None:
-        step = natural_gradient(method, likelihood.fold(layers, R), u, damping=damping)
+        step = natural_gradient(method, layers, f - y, damping=damping)
     else:
-        df = gradient(likelihood.fold(layers, S), v)
-        step = precondition(method, likelihood.fold(layers, R), df, damping=damping)
+        R, u = drawn or likelihood.LOSSES[loss](f, y)
+        if u is not None:
+            step = natural_gradient(method, likelihood.fold(layers, R), u, damping=damping)
+        else:
+            S, v = likelihood.LOSSES[loss](f, y)
+            df = gradient(likelihood.fold(layers, S), v)
+            step = precondition(method, likelihood.fold(layers, R), df, damping=damping)
     params = net.update(params, step, eta)
     return params, net.apply(params, x), net.apply(params, x_test)
 
